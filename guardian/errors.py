@@ -1,0 +1,51 @@
+"""The error families of Guardian. Each family says who has to act.
+
+`FormError`: bytes from the network are not what the protocol says; the sender is told or ignored.
+`TextError`: a name, address or time that somebody wrote is not one; the message says why.
+`ListError`: a list or an image cannot be used; the one before stays in force.
+`ConfigError`: settings have problems; each names its place, and the running settings stay.
+`UpstreamError`: no upstream gave a usable answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+
+class GuardianError(Exception):
+    """Every error that Guardian raises on purpose."""
+
+
+class FormError(GuardianError):
+    """Bytes from the network do not follow their protocol."""
+
+
+class TextError(GuardianError):
+    """A text is not the name, address or time that it should be."""
+
+
+class ListError(GuardianError):
+    """A list or a list image is not usable."""
+
+
+class UpstreamError(GuardianError):
+    """No upstream gave a usable answer in time."""
+
+
+class Problem(NamedTuple):
+    """One thing that is wrong in a file: `where` is `file:line`, `message` says what and what to do."""
+
+    where: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.message}"
+
+
+class ConfigError(GuardianError):
+    """Settings that cannot be used, with every problem found, in file order."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))

@@ -1,0 +1,248 @@
+"""The values of the policy. Settings are frozen dataclasses; what travels per query is a NamedTuple.
+
+Times: `now` and `until` are seconds since the epoch (UTC, float); minutes of a day are 0..1440 local wall-clock time;
+days are 0 = Monday .. 6 = Sunday. Names are wire names (see `guardian.names`).
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, tzinfo
+from typing import NamedTuple, Protocol
+
+FOREVER = float("inf")
+
+
+class Action(enum.Enum):
+    ALLOW = "allow"
+    BLOCK = "block"
+    REWRITE = "rewrite"
+
+
+class Reason(enum.Enum):
+    """Which step of the policy spoke, in the order of the steps."""
+
+    HELPLINE = "helpline"  # always reachable, leaves no trace
+    MANDATORY = "mandatory"  # illegal content, every device of the home
+    PAUSE = "pause"
+    SCHEDULE = "schedule"  # bedtime, homework: a window without internet
+    MINUTES = "minutes"  # the day's minutes are used up
+    RULE = "rule"  # a parent's own allow or block rule
+    BYPASS = "bypass"  # ways around the filter: DoH, VPN, proxies, private relay
+    SERVICE = "service"
+    CATEGORY = "category"
+    ALLOW_LIST_ONLY = "allow-list-only"
+    SAFE_SEARCH = "safe-search"
+    REBINDING = "rebinding"  # a public name that answers with an address of the home
+    DEFAULT = "default"  # nothing objected
+
+
+class Kind(enum.Enum):
+    """Where a subject was seen."""
+
+    DNS_QUERY = "query"
+    DNS_ANSWER = "answer"  # a CNAME, HTTPS or SVCB target that the answer revealed
+    TLS = "tls"
+    QUIC = "quic"
+    HTTP = "http"
+    ADDRESS = "address"
+    UNREADABLE = "unreadable"
+
+
+class Subject(NamedTuple):
+    """Who asks for what. `device` is a device id, or "" for a device that nobody has named yet."""
+
+    device: str
+    kind: Kind
+    value: bytes  # a wire name; a packed address for Kind.ADDRESS; b"" for Kind.UNREADABLE
+
+
+class Decision(NamedTuple):
+    """The one answer of the policy.
+
+    `rule` names the entry that spoke (`category:gambling`, `rule:block example.com`, `schedule:bedtime`). `until` is
+    the moment at which the decision may change; it caps every TTL and flow mark. `target` is set for REWRITE only.
+    """
+
+    action: Action
+    reason: Reason
+    rule: str
+    until: float
+    target: bytes = b""
+
+
+class NameLists(Protocol):
+    """What the policy needs from the compiled lists; `guardian.blocklist.image.Image` satisfies it.
+
+    Bit i of a mask stands for `tags[i]`. Tags: `category:NAME`, `service:NAME`, `bypass:NAME` (doh, vpn, proxy, relay,
+    canary), `mandatory:NAME`, `helpline` (always reachable), `allowed:NAME` (known good for small children).
+    """
+
+    @property
+    def tags(self) -> tuple[str, ...]: ...
+
+    def lookup(self, name: bytes) -> int:
+        """Return the mask of the tags that hold for a wire name: itself or a parent listed; allow entries applied."""
+
+    def matches(self, name: bytes) -> list[tuple[str, bytes]]:
+        """Return (tag, listed wire name) for each tag that `lookup` sets: for explanations, not for the hot path."""
+
+
+class Visibility(enum.Enum):
+    """What parents see of a profile's history."""
+
+    NAMES = "names"
+    CATEGORIES = "categories"
+    COUNTS = "counts"
+
+
+class Match(enum.Enum):
+    SUBDOMAINS = "subdomains"  # example.com: the name and all below it
+    EXACT = "exact"  # =example.com: this name only
+    WILDCARD = "wildcard"  # *.example.com: all below, not itself; ads*.example.com: one label with a pattern
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A parent's own rule. `pattern` is as written, in A-labels, lower case; `expires` in epoch seconds."""
+
+    action: Action  # ALLOW or BLOCK
+    pattern: str
+    match: Match
+    expires: float = FOREVER
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Some hours of some days. `end <= start` runs past midnight and belongs to the day on which it starts."""
+
+    days: frozenset[int]
+    start: int  # minutes after midnight, 0..1439
+    end: int  # 0..1440; 1440 is midnight at the day's end
+    label: str = "bedtime"
+
+
+@dataclass(frozen=True, slots=True)
+class DayException:
+    """One date on which other windows hold: they replace all windows that would start on that date."""
+
+    day: date
+    windows: tuple[Window, ...]  # `days` is not looked at; no windows = online all day
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """The hours without internet."""
+
+    windows: tuple[Window, ...] = ()
+    exceptions: tuple[DayException, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceRule:
+    """What a profile says of one service. ALLOW beats a category; BLOCK with `hours` is open in those hours only."""
+
+    service: str
+    action: Action
+    hours: tuple[Window, ...] = ()
+
+
+class YouTube(enum.Enum):
+    OFF = "off"
+    MODERATE = "moderate"
+    STRICT = "strict"
+
+
+@dataclass(frozen=True, slots=True)
+class SafeSearch:
+    """Search engines in their safe mode, and YouTube's Restricted Mode."""
+
+    enabled: bool = False
+    youtube: YouTube = YouTube.OFF
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """The rules of a child or a group. `filtered=False` leaves only helplines and mandatory lists in force."""
+
+    id: str
+    name: str
+    age_band: str = ""  # "0-6", "7-9", "10-12", "13-15", "16-17", or "" for adults
+    filtered: bool = True
+    paused_until: float = 0.0  # epoch seconds; FOREVER = until a parent resumes
+    schedule: Schedule = Schedule()
+    minutes: tuple[int, ...] = ()  # allowed minutes Monday..Sunday; () = no limit
+    rules: tuple[Rule, ...] = ()
+    services: tuple[ServiceRule, ...] = ()
+    categories: frozenset[str] = frozenset()  # blocked
+    allow_list_only: bool = False
+    safe_search: SafeSearch = SafeSearch()
+    bypass_protection: bool = True
+    visibility: Visibility = Visibility.NAMES
+    language: str = ""  # of the block page; "" = the browser's wish
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A thing in the home. It is found by MAC (`aa:bb:cc:dd:ee:ff`) or by address or prefix (`192.168.1.7`, `fd00::/64`)."""
+
+    id: str
+    name: str
+    profile: str
+    macs: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()
+    paused_until: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Household:
+    """All that parents set. `timezone` is an IANA name or a POSIX TZ string; `tz` is what it comes to."""
+
+    timezone: str
+    tz: tzinfo
+    profiles: tuple[Profile, ...]
+    devices: tuple[Device, ...] = ()
+    new_device_profile: str = ""  # id of the profile of devices that nobody has named
+    rules: tuple[Rule, ...] = ()  # for every filtered profile; a profile's own rule of the same name wins
+    language: str = "ro"
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """An app or site as parents know it."""
+
+    id: str
+    name: str
+    group: str  # video, games, social, messaging, ...
+    domains: tuple[bytes, ...]  # wire names, each with all below it
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """What an age band sets for a new profile."""
+
+    age_band: str
+    categories: frozenset[str]
+    services: tuple[ServiceRule, ...]
+    schedule: Schedule
+    minutes: tuple[int, ...]
+    safe_search: SafeSearch
+    allow_list_only: bool
+    bypass_protection: bool
+    visibility: Visibility
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """The starter data of `blocklists/`: what Guardian knows without any fetched list."""
+
+    services: Mapping[str, Service]
+    categories: Mapping[str, str]  # id -> plain English description
+    safe_search: Mapping[bytes, bytes]  # exact wire name -> wire name of its safe twin
+    youtube: Mapping[bytes, Mapping[YouTube, bytes]]  # exact wire name -> mode -> restricted twin
+    presets: Mapping[str, Preset]
+    tagged: Mapping[str, tuple[bytes, ...]] = field(default_factory=dict)  # image tag -> wire names, with all below
