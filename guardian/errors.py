@@ -30,7 +30,11 @@ class ListError(GuardianError):
 
 
 class UpstreamError(GuardianError):
-    """No upstream gave a usable answer in time."""
+    """No upstream gave a usable answer in time. `code` is the extended DNS error for the client (RFC 8914)."""
+
+    def __init__(self, text: str = "no upstream answered", code: int = 22) -> None:
+        super().__init__(text)
+        self.code = code  # 22 No Reachable Authority, 23 Network Error
 
 
 class Problem(NamedTuple):

@@ -144,7 +144,11 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class ServiceRule:
-    """What a profile says of one service. ALLOW beats a category; BLOCK with `hours` is open in those hours only."""
+    """What a profile says of one service.
+
+    ALLOW beats a category. BLOCK with `hours` is open in those hours, which means the same as ALLOW, and blocked else.
+    ALLOW with `hours` says nothing outside them.
+    """
 
     service: str
     action: Action
@@ -167,7 +171,11 @@ class SafeSearch:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """The rules of a child or a group. `filtered=False` leaves only helplines and mandatory lists in force."""
+    """The rules of a child or a group.
+
+    `filtered=False` takes rules, services, categories, bypass protection and safe search out of force. Helplines and
+    mandatory lists stay, and so do a pause, the schedule and minutes, as set: a parent can pause the television.
+    """
 
     id: str
     name: str
@@ -175,7 +183,7 @@ class Profile:
     filtered: bool = True
     paused_until: float = 0.0  # epoch seconds; FOREVER = until a parent resumes
     schedule: Schedule = Schedule()
-    minutes: tuple[int, ...] = ()  # allowed minutes Monday..Sunday; () = no limit
+    minutes: tuple[int, ...] = ()  # allowed minutes Monday..Sunday, seven of them; () = no limit
     rules: tuple[Rule, ...] = ()
     services: tuple[ServiceRule, ...] = ()
     categories: frozenset[str] = frozenset()  # blocked
@@ -188,7 +196,7 @@ class Profile:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A thing in the home. It is found by MAC (`aa:bb:cc:dd:ee:ff`) or by address or prefix (`192.168.1.7`, `fd00::/64`)."""
+    """A thing in the home, found by MAC (`aa:bb:cc:dd:ee:ff`) or by address or prefix (`192.168.1.7`, `fd00::/64`)."""
 
     id: str
     name: str
@@ -236,6 +244,35 @@ class Preset:
     visibility: Visibility
 
 
+class HelpKind(enum.Enum):
+    CHILD = "child"  # somebody to talk to
+    EMERGENCY = "emergency"
+    REPORT = "report"  # where illegal or harmful content is reported
+    BEHAVIOUR = "behaviour"  # anonymous help for people who worry about what they do; on mandatory pages only
+
+
+@dataclass(frozen=True, slots=True)
+class Helpline:
+    """Somebody who helps. `names` and `about` are by language (en, ro, ru; `names` always has en)."""
+
+    id: str
+    kind: HelpKind
+    country: str  # ISO 3166 code in lower case; "" = everywhere
+    names: Mapping[str, str]
+    about: Mapping[str, str] = field(default_factory=dict)  # one short line: free, day and night
+    phone: str = ""  # as people write it: 116 111
+    url: str = ""  # https
+
+
+@dataclass(frozen=True, slots=True)
+class Category:
+    """A kind of sites in the words that parents read, by language (en, ro, ru)."""
+
+    id: str
+    names: Mapping[str, str]
+    about: Mapping[str, str]
+
+
 @dataclass(frozen=True, slots=True)
 class Catalogue:
     """The starter data of `blocklists/`: what Guardian knows without any fetched list."""
@@ -246,3 +283,7 @@ class Catalogue:
     youtube: Mapping[bytes, Mapping[YouTube, bytes]]  # exact wire name -> mode -> restricted twin
     presets: Mapping[str, Preset]
     tagged: Mapping[str, tuple[bytes, ...]] = field(default_factory=dict)  # image tag -> wire names, with all below
+    helplines: tuple[Helpline, ...] = ()  # in the order in which pages show them
+    category_texts: Mapping[str, Category] = field(default_factory=dict)
+    protected: frozenset[bytes] = frozenset()  # wire names that no list may block, with all below and above
+    protected_exact: frozenset[bytes] = frozenset()  # the name and all above it, but not what is below

@@ -1,0 +1,163 @@
+"""The pages as HTML: no script, no form, no request to anywhere, one inline style sheet. Pure: facts in, bytes out.
+
+All text passes `escape`; a host is shown only after `request.parse_request` found it to be a name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from guardian.blockpage.facts import BlockInfo, DeviceInfo, PageSettings
+from guardian.blockpage.style import STYLE, draw
+from guardian.blockpage.words import say
+from guardian.messages import Messages
+from guardian.policy.model import HelpKind, Helpline
+
+MAX_HELPLINES = 3  # a child reads three; more is a wall
+
+_ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;"})
+
+
+def escape(text: str) -> str:
+    """Return text that is safe in HTML and in a quoted attribute; control and direction characters are taken out."""
+    return "".join(char for char in text if char.isprintable()).translate(_ESCAPES)
+
+
+class Pages:
+    """Renders the pages in one language after another. Immutable."""
+
+    def __init__(self, messages: Messages, settings: PageSettings) -> None:
+        self._messages = messages
+        self._settings = settings
+
+    def blocked(self, language: str, host: str, info: BlockInfo) -> bytes:
+        """Return the page of a name that the family's rules block."""
+        words = say(self._messages, language, info, self._settings)
+        parts = [*_head(words.title, words.why, words.drawing, host if words.site else "")]
+        if words.site:
+            parts.append(f'<p class="soft center">{self._text(language, "comfort")}</p>')
+        parts += [self._title(language, "ask.title")]
+        parts += self._paragraphs(language, ("ask.parents", "ask.mistake") if words.site else ("ask.wait",))
+        parts += self._talk(language)
+        parts += self._reports(language)
+        return self._document(language, words.title, parts)
+
+    def mandatory(self, language: str, info: BlockInfo) -> bytes:
+        """Return the page of a name that the law blocks: who, by which law, how to object, help. No name."""
+        title = self._messages.get(language, "title.mandatory")
+        parts = [*_head(title, (self._messages.get(language, "why.mandatory"),), "law", "")]
+        parts.append(f'<p class="soft center">{self._text(language, "law.privacy")}</p><dl>')
+        for key, value in zip(("authority", "ground"), info.legal, strict=False):
+            answer = escape(value) if value else self._text(language, f"law.{key}.unknown")
+            parts.append(f"<dt>{self._text(language, f'law.{key}')}</dt><dd>{answer}</dd>")
+        appeal = _link(info.legal.appeal, info.legal.appeal) if info.legal.appeal.startswith("https://") else ""
+        parts.append(f"<dt>{self._text(language, 'law.appeal')}</dt>")
+        parts.append(f"<dd>{appeal or self._text(language, 'law.appeal.unknown')}</dd></dl>")
+        parts += self._reports(language, MAX_HELPLINES)
+        parts += self._talk(language)
+        parts += self._help(language, (HelpKind.BEHAVIOUR,), "help.behaviour", None)
+        return self._document(language, title, parts)
+
+    def open_again(self, language: str, host: str) -> bytes:
+        """Return the page of a name that is not blocked (any more)."""
+        title = self._messages.get(language, "title.open")
+        parts = [*_head(title, (self._messages.get(language, "why.open"),), "open", host)]
+        parts.append(f'<p class="center"><a href="">{self._text(language, "ask.reload")}</a></p>')
+        return self._document(language, title, parts)
+
+    def home(self, language: str, device: DeviceInfo | None) -> bytes:
+        """Return the gateway's own page."""
+        title = self._messages.get(language, "title.home")
+        parts = [*_head(title, (self._messages.get(language, "home.lead"),), "home", "")]
+        parts += [self._title(language, "home.device"), f"<p>{escape(self._say_device(language, device))}</p>"]
+        parts += [self._title(language, "home.try")]
+        parts += self._paragraphs(language, ("home.try.open", "home.try.closed", "home.try.console"))
+        parts += self._talk(language)
+        parts += self._reports(language)
+        return self._document(language, title, parts)
+
+    def error(self, language: str) -> bytes:
+        """Return the page of a request that cannot be read."""
+        title = self._messages.get(language, "title.error")
+        parts = [*_head(title, (self._messages.get(language, "why.error"),), "pause", "")]
+        return self._document(language, title, parts)
+
+    def _say_device(self, language: str, device: DeviceInfo | None) -> str:
+        if device is None:
+            return self._messages.get(language, "home.unknown")
+        if not device.filtered:
+            return self._messages.get(language, "home.unfiltered")
+        if not device.profile:
+            return self._messages.get(language, "home.filtered.new")
+        return self._messages.get(language, "home.filtered", profile=device.profile)
+
+    def _text(self, language: str, key: str, **values: str | int) -> str:
+        return escape(self._messages.get(language, key, **values))
+
+    def _title(self, language: str, key: str) -> str:
+        return f"<h2>{self._text(language, key)}</h2>"
+
+    def _paragraphs(self, language: str, keys: Iterable[str]) -> list[str]:
+        return [f"<p>{self._text(language, key)}</p>" for key in keys]
+
+    def _helplines(self, kinds: tuple[HelpKind, ...], most: int) -> list[Helpline]:
+        """Those of the country and of everywhere, the country's own first; of all countries when it is not known."""
+        country = self._settings.country
+        lines = [line for line in self._settings.helplines if line.kind in kinds]
+        fitting = [line for line in lines if not country or line.country in (country, "")]
+        return sorted(fitting, key=lambda line: not line.country)[:most]
+
+    def _help(
+        self, language: str, kinds: tuple[HelpKind, ...], title: str, lead: str | None, most: int = MAX_HELPLINES
+    ) -> list[str]:
+        lines = self._helplines(kinds, most)
+        if not lines:
+            return []
+        parts = [self._title(language, title)]
+        if lead is not None:
+            parts.append(f'<p class="soft">{self._text(language, lead)}</p>')
+        return [*parts, "<ul>", *(_helpline(language, line) for line in lines), "</ul>"]
+
+    def _talk(self, language: str) -> list[str]:
+        return self._help(language, (HelpKind.CHILD, HelpKind.EMERGENCY), "help.title", "help.line")
+
+    def _reports(self, language: str, most: int = 1) -> list[str]:
+        return self._help(language, (HelpKind.REPORT,), "report.title", "report.line", most)
+
+    def _document(self, language: str, title: str, parts: list[str]) -> bytes:
+        footer = [self._text(language, "home.version", version=self._settings.version)]
+        if self._settings.support:
+            footer.insert(0, self._text(language, "support.line", contact=self._settings.support))
+        return (
+            f'<!doctype html>\n<html lang="{language}"><head><meta charset="utf-8">'
+            '<meta name="viewport" content="width=device-width,initial-scale=1"><meta name="robots" content="noindex">'
+            f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>"
+            f"<main><article>{''.join(parts)}</article>"
+            f"<footer>{'<br>'.join(footer)}</footer></main></body></html>\n"
+        ).encode()
+
+
+def _head(title: str, why: tuple[str, ...], drawing: str, host: str) -> Iterable[str]:
+    yield draw(drawing)
+    yield f"<h1>{escape(title)}</h1>"
+    if host:
+        yield f'<p class="host"><bdi dir="ltr">{escape(host)}</bdi></p>'
+    yield f'<p class="why">{escape(" ".join(why))}</p>'
+
+
+def _helpline(language: str, line: Helpline) -> str:
+    name = line.names.get(language) or line.names["en"]
+    about = line.about.get(language) or line.about.get("en", "")
+    parts = [f"<b>{escape(name)}</b>"]
+    if line.phone:
+        digits = "".join(char for char in line.phone if char.isascii() and (char.isdigit() or char == "+"))
+        parts.append(f'<a class="tel" href="tel:{digits}">{escape(line.phone)}</a>')
+    if line.url.startswith("https://"):
+        parts.append(_link(line.url, line.url.removeprefix("https://").removeprefix("www.").rstrip("/")))
+    if about:
+        parts.append(f"<small>{escape(about)}</small>")
+    return f"<li>{''.join(parts)}</li>"
+
+
+def _link(url: str, text: str) -> str:
+    return f'<a href="{escape(url)}" rel="noopener noreferrer">{escape(text)}</a>'

@@ -1,0 +1,227 @@
+"""The block page's sockets: a tiny HTTP/1.1 server for any device of the home.
+
+One request a connection, GET and HEAD only, no body is read, every wait has an end. It holds no name after the answer
+and logs none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+from guardian.blockpage.facts import BlockInfo, DeviceInfo, PageSettings
+from guardian.blockpage.request import MAX_HEAD_BYTES, Request, is_address, parse_request
+from guardian.config import Endpoint
+from guardian.errors import FormError
+from guardian.policy.model import Reason
+
+if TYPE_CHECKING:
+    from guardian.blockpage.page import Pages
+
+log = logging.getLogger(__name__)
+
+DEADLINE = 5.0  # seconds from accept to the last byte
+LINGER = 1.0  # seconds that a client has to take the answer and close, so that no reset eats it
+MAX_LINGER_READS = 16
+MAX_CONNECTIONS = 64
+MAX_CONNECTIONS_PER_CLIENT = 8
+RETRY_AFTER = 5  # seconds after which a name that is open again may work: about the TTL of a blocked answer
+
+_REASON_PHRASES: Mapping[int, str] = {
+    200: "OK",
+    400: "Bad Request",
+    403: "Forbidden",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    431: "Request Header Fields Too Large",
+    451: "Unavailable For Legal Reasons",  # RFC 7725
+    503: "Service Unavailable",
+}
+_NOT_FOUND_PATHS = frozenset({"/favicon.ico", "/robots.txt", "/apple-touch-icon.png"})
+
+Explain = Callable[[str, str], BlockInfo | None]
+Describe = Callable[[str], DeviceInfo | None]
+
+
+class _Response(NamedTuple):
+    status: int
+    language: str = ""
+    body: bytes = b""
+    fields: tuple[str, ...] = ()
+
+
+class BlockPage:
+    """Serves the block page on `endpoints`.
+
+    `explain(client address, host)` returns why a lower-case host name is blocked for a device, or None when it is not.
+    `describe(client address)` returns what holds for the device, or None while that is not known. Addresses are text as
+    in `ipaddress`, without a zone.
+    """
+
+    def __init__(
+        self,
+        endpoints: Iterable[Endpoint],
+        explain: Explain,
+        describe: Describe,
+        settings: PageSettings,
+    ) -> None:
+        self._endpoints = tuple(endpoints)
+        self._explain = explain
+        self._describe = describe
+        self._settings = settings
+        self._pages: Pages | None = None  # made when a page is first asked for: words and style cost memory
+        self._servers: list[asyncio.Server] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._clients: Counter[str] = Counter()
+
+    @property
+    def addresses(self) -> tuple[Endpoint, ...]:
+        """Where it listens, with the ports that the system chose for port 0."""
+        names = [socket.getsockname() for server in self._servers for socket in server.sockets]
+        return tuple(Endpoint(name[0], name[1]) for name in names)
+
+    def use(self, settings: PageSettings) -> None:
+        """Take new settings for all pages from now on."""
+        self._settings = settings
+        self._pages = None
+
+    async def start(self) -> None:
+        """Listen on all endpoints. Raises OSError, and then listens on none."""
+        try:
+            for endpoint in self._endpoints:
+                server = await asyncio.start_server(
+                    self._accept, endpoint.host, endpoint.port, limit=MAX_HEAD_BYTES, backlog=MAX_CONNECTIONS
+                )
+                self._servers.append(server)
+                log.info("block page listens address=%s port=%d", endpoint.host, endpoint.port)
+        except OSError:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Stop listening and end all connections."""
+        for server in self._servers:
+            server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for server in self._servers:
+            await server.wait_closed()
+        self._servers.clear()
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        peer = writer.get_extra_info("peername")
+        client = peer[0].partition("%")[0] if peer else ""
+        if len(self._tasks) >= MAX_CONNECTIONS or self._clients[client] >= MAX_CONNECTIONS_PER_CLIENT or not client:
+            writer.transport.abort()
+            return
+        self._clients[client] += 1
+        task = asyncio.get_running_loop().create_task(self._serve(reader, writer, client))
+        self._tasks.add(task)
+        task.add_done_callback(lambda done: self._forget(done, client))
+
+    def _forget(self, task: asyncio.Task[None], client: str) -> None:
+        self._tasks.discard(task)
+        self._clients[client] -= 1
+        if not self._clients[client]:
+            del self._clients[client]
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, client: str) -> None:
+        try:
+            async with asyncio.timeout(DEADLINE):
+                data = await self._answer(reader, client)
+                writer.write(data)
+                await writer.drain()
+                writer.write_eof()
+            async with asyncio.timeout(LINGER):
+                for _ in range(MAX_LINGER_READS):
+                    if not await reader.read(MAX_HEAD_BYTES):
+                        break
+        except (TimeoutError, ConnectionError, asyncio.IncompleteReadError) as error:
+            log.debug("block page client=%s left: %s", client, type(error).__name__)
+        finally:
+            writer.transport.abort()  # what is still unsent here has had its time
+
+    async def _answer(self, reader: asyncio.StreamReader, client: str) -> bytes:
+        """Return the whole response to what the client sends."""
+        request: Request | None = None
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+            request = parse_request(head)
+            response = await self._respond(request, client)
+        except asyncio.LimitOverrunError:
+            response = await self._fail(431)
+        except FormError as error:
+            log.debug("block page client=%s bad request: %s", client, error)
+            response = await self._fail(400)
+        return _format_response(response, with_body=request is None or request.method != "HEAD")
+
+    async def _respond(self, request: Request, client: str) -> _Response:
+        if request.method not in ("GET", "HEAD"):
+            return (await self._fail(405))._replace(fields=("Allow: GET, HEAD",))
+        if request.path in _NOT_FOUND_PATHS:
+            return _Response(404)
+        pages = await self._load_pages()
+        if self._is_own(request.host):
+            device = self._describe(client)
+            language = self._language(device.language if device else "", request)
+            return _Response(200, language, pages.home(language, device))
+        info = self._explain(client, request.host)
+        if info is None:
+            language = self._language("", request)
+            body = pages.open_again(language, request.host)
+            return _Response(503, language, body, (f"Retry-After: {RETRY_AFTER}",))
+        language = self._language(info.language, request)
+        if info.reason is Reason.MANDATORY:
+            link = f'Link: <http://{min(self._settings.names)}/>; rel="blocked-by"'
+            return _Response(451, language, pages.mandatory(language, info), (link,))
+        return _Response(403, language, pages.blocked(language, request.host, info))
+
+    async def _fail(self, status: int) -> _Response:
+        language = self._settings.language
+        return _Response(status, language, (await self._load_pages()).error(language))
+
+    def _is_own(self, host: str) -> bool:
+        return not host or host == "localhost" or host in self._settings.names or is_address(host)
+
+    def _language(self, wish: str, request: Request) -> str:
+        from guardian.messages import LANGUAGES, pick_language
+
+        return wish if wish in LANGUAGES else pick_language(request.accept_language, self._settings.language)
+
+    async def _load_pages(self) -> Pages:
+        if self._pages is not None:
+            return self._pages
+        settings = self._settings
+        pages = await asyncio.to_thread(_read_pages, settings)
+        if settings is self._settings:  # else `use` was faster
+            self._pages = pages
+        return pages
+
+
+def _read_pages(settings: PageSettings) -> Pages:
+    from guardian.blockpage.page import Pages
+    from guardian.messages import Messages
+
+    return Pages(Messages.load(), settings)
+
+
+def _format_response(response: _Response, *, with_body: bool) -> bytes:
+    lines = [
+        f"HTTP/1.1 {response.status} {_REASON_PHRASES[response.status]}",
+        "Content-Type: text/html; charset=utf-8",
+        f"Content-Length: {len(response.body)}",
+        "Cache-Control: no-store",
+        "Connection: close",
+        "X-Content-Type-Options: nosniff",
+        "Referrer-Policy: no-referrer",
+        *response.fields,
+    ]
+    if response.body:
+        from guardian.blockpage.style import SECURITY_POLICY
+
+        lines += [f"Content-Language: {response.language}", f"Content-Security-Policy: {SECURITY_POLICY}"]
+    return "\r\n".join([*lines, "", ""]).encode("ascii") + (response.body if with_body else b"")

@@ -1,0 +1,181 @@
+"""Check settings, household, starter data and lists. Every problem in one go; nothing is started, nothing written.
+
+  guardian check                                 the settings in force
+  guardian check --config new.yaml               a file that is not in force yet
+  guardian check --json                          for programs
+
+Exit code 0: all is well. 2: there are problems, each with its file and line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterator
+
+from guardian.cli import OK, USAGE, paint
+from guardian.config import Config, load_config
+from guardian.errors import ConfigError, ListError, Problem, TextError
+from guardian.policy.model import Catalogue, Household
+from guardian.typed_yaml import suggest
+
+
+class Report:
+    """What was looked at, and what is wrong with it."""
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+        self.notes: list[str] = []
+
+    def add(self, error: ConfigError) -> None:
+        """Note the problems of a file; one file can be met twice."""
+        self.problems += [problem for problem in error.problems if problem not in self.problems]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the arguments."""
+    parser.add_argument("--json", action="store_true", help="for programs")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Look at everything; return the exit code."""
+    report = Report()
+    catalogue = _check_catalogue(report)
+    config = _check_config(report, args.config)
+    if config is not None:
+        _check_files(report, config)
+        if catalogue is not None:
+            _check_households(report, config, catalogue)
+            _check_image(report, config)
+    if args.json:
+        print(
+            json.dumps(
+                {
+                    "ok": not report.problems,
+                    "problems": [problem._asdict() for problem in report.problems],
+                    "notes": report.notes,
+                },
+                ensure_ascii=False,
+                indent=2,
+            )
+        )
+    else:
+        for problem in report.problems:
+            print(f"{paint(problem.where, 'bold', sys.stderr)}: {problem.message}", file=sys.stderr)
+        for note in report.notes:
+            print(note)
+        if not report.problems:
+            print(paint("no problems", "green"))
+    return USAGE if report.problems else OK
+
+
+def _check_catalogue(report: Report) -> Catalogue | None:
+    from guardian.catalogue import load_catalogue
+
+    try:
+        catalogue = load_catalogue()
+    except ConfigError as error:
+        report.add(error)
+        return None
+    report.notes.append(f"starter data: {len(catalogue.services)} services, {len(catalogue.categories)} categories")
+    return catalogue
+
+
+def _check_config(report: Report, path: str) -> Config | None:
+    try:
+        config = load_config(path)
+    except ConfigError as error:
+        report.add(error)
+        return None
+    report.notes.append(f"settings: {path}")
+    return config
+
+
+def _check_files(report: Report, config: Config) -> None:
+    """Look at what the settings point at."""
+    from guardian.catalogue import load_sources
+
+    for path, what in _needed_files(config):
+        try:
+            with open(path, "rb"):
+                pass
+        except OSError as error:
+            report.problems.append(Problem(path, f"{what} cannot be read: {error.strerror}"))
+    try:
+        sources = load_sources(config.lists.sources).values()
+    except ConfigError as error:
+        report.add(error)
+        return
+    known = {tag.removeprefix("category:") for source in sources for tag in source.tags if tag.startswith("category:")}
+    for category in config.lists.categories:
+        if category not in known:
+            report.problems.append(
+                Problem("lists.categories", f"no source has the category '{category}'{suggest(category, known)}")
+            )
+
+
+def _needed_files(config: Config) -> Iterator[tuple[str, str]]:
+    for entry in config.lists.mandatory:
+        yield entry.file, f"the mandatory list '{entry.name}'"
+    upstreams = [*config.upstreams.servers, *config.upstreams.bootstrap]
+    upstreams += [upstream for forward in config.forward for upstream in forward.upstreams]
+    for path in dict.fromkeys(upstream.ca_file for upstream in upstreams if upstream.ca_file):
+        yield path, "the certificates of an upstream"
+
+
+def _check_households(report: Report, config: Config, catalogue: Catalogue) -> None:
+    from guardian.store.household import load_household_file
+    from guardian.store.settings import load_household
+
+    saved: Household | None = None
+    try:
+        saved = load_household(config.settings)
+    except ConfigError as error:
+        report.add(error)
+    if saved is not None:
+        _check_saved(report, config.settings, saved)
+        report.notes.append(_describe(saved, config.settings))
+    if config.household:
+        try:
+            written = load_household_file(config.household, catalogue)
+        except ConfigError as error:
+            report.add(error)
+            return
+        used = "" if saved is None else " (not in force: parents' settings are newer)"
+        report.notes.append(_describe(written, config.household) + used)
+    elif saved is None:
+        report.notes.append("household: none yet; until there is one, nothing but the mandatory lists is blocked")
+
+
+def _describe(household: Household, path: str) -> str:
+    return f"household: {path}, {len(household.profiles)} profiles, {len(household.devices)} devices"
+
+
+def _check_saved(report: Report, path: str, household: Household) -> None:
+    """The database's own constraints hold; rules and addresses are texts that only their readers can judge."""
+    from guardian.devices import DeviceMap
+    from guardian.policy.rules import RuleTable
+
+    try:
+        for profile in household.profiles:
+            RuleTable(profile.rules, household.rules)
+        DeviceMap(household)
+    except TextError as error:
+        report.problems.append(Problem(path, str(error)))
+
+
+def _check_image(report: Report, config: Config) -> None:
+    path = config.lists.image
+    if not os.path.exists(path):
+        report.notes.append(f"lists: none at {path} yet; the starter lists hold until 'guardian sync'")
+        return
+    from guardian.store.images import map_image
+
+    try:
+        image = map_image(path)
+    except (ListError, OSError) as error:
+        report.problems.append(Problem(path, str(error)))
+        return
+    report.notes.append(f"lists: {path}, {len(image.tags)} tags")

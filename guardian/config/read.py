@@ -1,0 +1,189 @@
+"""`guardian.yaml` -> Config: reading, checks that span fields, places of files."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+
+from guardian.config.text import Endpoint, Upstream
+from guardian.config.values import BlockMode, Config
+from guardian.errors import Problem
+from guardian.names import format_name
+from guardian.typed_yaml import Locate, decode, read_text
+
+DEFAULT_PATH = "/etc/guardian/guardian.yaml"
+
+
+def find_config(path: str | None = None) -> str:
+    """Return the path of the settings file: `path`, else $GUARDIAN_CONFIG, else /etc/guardian/guardian.yaml."""
+    return path or os.environ.get("GUARDIAN_CONFIG") or DEFAULT_PATH
+
+
+def load_config(path: str) -> Config:
+    """Return the settings in the file at `path`. Raises ConfigError with every problem.
+
+    Relative paths in the file start at the file's own folder; those of the result are absolute.
+    """
+    return parse_config(read_text(path), path)
+
+
+def parse_config(text: str, path: str) -> Config:
+    """Return the settings that `text` says, as if it were the file at `path`. Raises ConfigError."""
+    return place_files(decode(text, path, Config, _check), os.path.dirname(os.path.abspath(path)))
+
+
+def place_files(config: Config, folder: str) -> Config:
+    """Return `config` with its paths absolute: relative ones start at `folder`, missing ones in the state directory."""
+
+    def place(path: str, default: str = "") -> str:
+        return os.path.normpath(os.path.join(folder, path)) if path else default
+
+    def place_upstreams(upstreams: tuple[Upstream, ...]) -> tuple[Upstream, ...]:
+        return tuple(replace(upstream, ca_file=place(upstream.ca_file)) for upstream in upstreams)
+
+    state = place(config.state)
+    lists = config.lists
+    return replace(
+        config,
+        state=state,
+        household=place(config.household),
+        upstreams=replace(
+            config.upstreams,
+            servers=place_upstreams(config.upstreams.servers),
+            bootstrap=place_upstreams(config.upstreams.bootstrap),
+        ),
+        forward=tuple(replace(forward, upstreams=place_upstreams(forward.upstreams)) for forward in config.forward),
+        local=replace(config.local, leases=tuple(place(lease) for lease in config.local.leases)),
+        lists=replace(
+            lists,
+            image=place(lists.image, f"{state}/lists/guardian.image"),
+            sources=place(lists.sources),
+            mandatory=tuple(replace(entry, file=place(entry.file)) for entry in lists.mandatory),
+        ),
+        history=replace(
+            config.history,
+            path=place(config.history.path, f"{state}/history.db"),
+            snapshot=place(config.history.snapshot),
+        ),
+        control=replace(config.control, socket=place(config.control.socket, f"{state}/control.sock")),
+    )
+
+
+def _check(config: Config, locate: Locate) -> list[Problem]:
+    problems = [
+        *_check_listeners(config, locate),
+        *_check_upstreams(config, locate),
+        *_check_block(config, locate),
+        *_check_lists(config, locate),
+    ]
+    if not config.dns.clients:
+        problems.append(
+            Problem(
+                locate("dns", "clients"),
+                "'clients' is empty: nobody would get an answer; leave it out for the home's networks",
+            )
+        )
+    if config.dns.min_ttl > config.dns.max_ttl:
+        problems.append(Problem(locate("dns", "min_ttl"), f"'min_ttl' is above 'max_ttl' ({config.dns.max_ttl})"))
+    if config.filter.enabled:
+        problems.append(
+            Problem(locate("filter", "enabled"), "the flow filter is not part of this version: write 'enabled: no'")
+        )
+    if not config.state:
+        problems.append(Problem(locate("state"), "'state' is empty: it names the directory of all that Guardian keeps"))
+    return problems
+
+
+def _check_listeners(config: Config, locate: Locate) -> Iterator[Problem]:
+    if not config.dns.listen:
+        yield Problem(locate("dns", "listen"), "'listen' is empty: nobody could ask")
+    taken: dict[Endpoint, str] = {}
+    sections = (
+        ("dns", "listen", config.dns.listen),
+        ("block", "page", config.block.page),
+        ("web", "listen", config.web.listen),
+    )
+    for section, key, endpoints in sections:
+        for index, endpoint in enumerate(endpoints):
+            if endpoint in taken:
+                yield Problem(locate(section, key, index), f"'{endpoint}' is already taken by '{taken[endpoint]}'")
+            taken.setdefault(endpoint, f"{section}.{key}")
+
+
+def _check_upstreams(config: Config, locate: Locate) -> Iterator[Problem]:
+    if not config.upstreams.servers:
+        yield Problem(locate("upstreams", "servers"), "'servers' is empty: nobody would answer")
+    groups: list[tuple[tuple[str | int, ...], tuple[Upstream, ...]]] = [
+        (("upstreams", "servers"), config.upstreams.servers),
+        (("upstreams", "bootstrap"), config.upstreams.bootstrap),
+    ]
+    seen: set[bytes] = set()
+    for index, forward in enumerate(config.forward):
+        groups.append((("forward", index, "upstreams"), forward.upstreams))
+        if not forward.upstreams:
+            yield Problem(locate("forward", index, "upstreams"), "'upstreams' is empty: nobody would answer")
+        if forward.domain in seen:
+            yield Problem(locate("forward", index), f"'{format_name(forward.domain)}' is forwarded twice")
+        seen.add(forward.domain)
+    for path, upstreams in groups:
+        for index, upstream in enumerate(upstreams):
+            for message in _check_upstream(upstream, config, path[-1] == "bootstrap"):
+                yield Problem(locate(*path, index), message)
+
+
+def _check_upstream(upstream: Upstream, config: Config, is_bootstrap: bool) -> Iterator[str]:
+    hosts = upstream.addresses or ((upstream.host,) if _is_address(upstream.host) else ())
+    if not hosts and is_bootstrap:
+        yield f"'{upstream.label}': a bootstrap upstream needs an address: write it bare or behind '@'"
+    elif not hosts and not config.upstreams.bootstrap:
+        yield (
+            f"'{upstream.label}' has no address: add it behind '@' (tls://name@192.0.2.1), "
+            "or give 'bootstrap' upstreams that resolve the name"
+        )
+    for host in hosts:
+        own = next((own for own in config.dns.listen if _is_loop(host, upstream.port, own, config)), None)
+        if own is not None:
+            yield f"'{upstream.label}' is Guardian's own address ({own}): its questions would go round in a circle"
+
+
+def _is_loop(host: str, port: int, own: Endpoint, config: Config) -> bool:
+    if port != own.port:
+        return False
+    if host == own.host:
+        return True
+    address, listening = ipaddress.ip_address(host), ipaddress.ip_address(own.host)
+    if not listening.is_unspecified:
+        return False
+    return address.is_loopback or address.is_unspecified or host in config.local.addresses
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _check_block(config: Config, locate: Locate) -> Iterator[Problem]:
+    # Only what somebody wrote: without it the answer is the asked interface's own address, and that blocks too.
+    if config.block.page or config.local.addresses:
+        return
+    for key, mode in (("mandatory", config.block.mandatory), ("other", config.block.other)):
+        if mode is BlockMode.PAGE and locate.is_given("block", key):
+            yield Problem(
+                locate("block", key),
+                f"'{key}: page' needs an address: add 'page: [ADDRESS:80]' here, 'addresses' in 'local', or nxdomain",
+            )
+
+
+def _check_lists(config: Config, locate: Locate) -> Iterator[Problem]:
+    seen: set[str] = set()
+    for index, entry in enumerate(config.lists.mandatory):
+        if entry.name in seen:
+            yield Problem(locate("lists", "mandatory", index), f"the mandatory list '{entry.name}' is given twice")
+        seen.add(entry.name)
+        if not entry.file:
+            yield Problem(locate("lists", "mandatory", index), f"the mandatory list '{entry.name}' needs a file")

@@ -1,0 +1,238 @@
+"""What one word of `guardian.yaml` comes to: endpoints, upstreams, networks, names, durations, sizes.
+
+Each reader takes the text as written and returns its value or raises TextError.
+"""
+
+from __future__ import annotations
+
+import enum
+import ipaddress
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
+from typing import NamedTuple
+
+from guardian.errors import TextError
+from guardian.names import parse_name
+from guardian.typed_yaml import suggest
+
+Network = IPv4Network | IPv6Network
+
+
+class Endpoint(NamedTuple):
+    """An address and a port to listen on; `host` is an IP literal."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{_bracket(self.host)}:{self.port}"
+
+
+class Transport(enum.Enum):
+    UDP = "udp"  # plain DNS, with TCP when an answer is truncated
+    TCP = "tcp"
+    TLS = "tls"  # RFC 7858
+    HTTPS = "https"  # RFC 8484
+
+
+_PORTS = {Transport.UDP: 53, Transport.TCP: 53, Transport.TLS: 853, Transport.HTTPS: 443}
+PLAIN = (Transport.UDP, Transport.TCP)
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """One upstream, written `udp://192.168.1.1`, `tcp://[2001:db8::1]:53`, `tls://dns.quad9.net@9.9.9.9,149.112.112.112`,
+    `https://dns.quad9.net/dns-query@9.9.9.9`. What stands behind `@` are its addresses (bootstrap); without them the
+    name is resolved by the plain upstreams of `bootstrap`. A bare address means udp.
+    """
+
+    transport: Transport
+    host: str  # IP literal or host name; the name that the certificate must show
+    port: int
+    path: str = ""  # HTTPS only
+    addresses: tuple[str, ...] = ()  # IP literals to connect to
+    ca_file: str = ""  # a private CA for this upstream: `...?ca=/path.pem`; "" = the system's
+
+    @property
+    def label(self) -> str:
+        """How logs and status call it: `tls://dns.quad9.net:853`."""
+        return f"{self.transport.value}://{_bracket(self.host)}:{self.port}{self.path}"
+
+
+def read_endpoint(default_port: int) -> Callable[[str], Endpoint]:
+    """Return a reader of `192.168.1.1:53`, `[::1]:53`, `192.168.1.1`, `::1` that fills in the port."""
+
+    def read(text: str) -> Endpoint:
+        host, port = _split_port(text)
+        return Endpoint(read_address(host), port or default_port)
+
+    return read
+
+
+def read_address(text: str) -> str:
+    """Return an IP literal in its shortest form; a scope (`fe80::1%eth0`) stays."""
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        raise TextError(f"'{text[:80]}' is not an IP address") from None
+
+
+def read_network(text: str) -> Network:
+    """Return the network of `192.168.0.0/16` or `fd00::/8`; a bare address is a network of one."""
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError as error:
+        hint = ""
+        if "host bits" in str(error):
+            hint = f", did you mean '{ipaddress.ip_network(text, strict=False)}'?"
+        raise TextError(f"'{text[:80]}' is not a network like 192.168.0.0/16{hint}") from None
+
+
+def read_upstream(text: str) -> Upstream:
+    """Return the upstream that `text` describes (see `Upstream`)."""
+    scheme, mark, rest = text.partition("://")
+    transport = _read_scheme(scheme) if mark else Transport.UDP
+    rest, _, query = (rest if mark else text).partition("?")
+    rest, at, bootstrap = rest.partition("@")
+    authority, slash, path = rest.partition("/")
+    if transport in PLAIN and (at or slash or query):
+        raise TextError(f"'{text[:80]}': plain DNS takes an address and a port only, like 192.168.1.1:53")
+    if slash and transport is not Transport.HTTPS:
+        raise TextError(f"'{text[:80]}': only https:// upstreams have a path")
+    host, port = _split_port(authority)
+    return Upstream(
+        transport,
+        _read_host(host, transport),
+        port or _PORTS[transport],
+        f"/{path or 'dns-query'}" if transport is Transport.HTTPS else "",
+        tuple(read_address(part.strip("[] ")) for part in bootstrap.split(",")) if at else (),
+        _read_ca(query),
+    )
+
+
+def _read_scheme(text: str) -> Transport:
+    known = [transport.value for transport in Transport]
+    if text not in known:
+        raise TextError(f"unknown upstream scheme '{text[:80]}'{suggest(text, known)} (known: {', '.join(known)})")
+    return Transport(text)
+
+
+def _read_host(text: str, transport: Transport) -> str:
+    try:
+        return read_address(text)
+    except TextError:
+        if transport in PLAIN:
+            raise TextError(f"'{text[:80]}' is not an IP address: plain DNS needs one") from None
+    if not text or re.fullmatch(r"[\d.]+|.*[^\w.-].*", text):
+        raise TextError(f"'{text[:80]}' is neither an IP address nor a host name")
+    parse_name(text)
+    return text.lower().removesuffix(".")
+
+
+def _read_ca(query: str) -> str:
+    if not query:
+        return ""
+    key, _, value = query.partition("=")
+    if key != "ca" or not value:
+        raise TextError(f"'?{query[:80]}' is not understood: only ?ca=FILE.pem may follow")
+    return value
+
+
+def _split_port(text: str) -> tuple[str, int]:
+    """The host and the port, 0 when there is none; IPv6 with a port needs brackets."""
+    if text.startswith("["):
+        host, closed, tail = text[1:].partition("]")
+        if not closed or (tail and not tail.startswith(":")):
+            raise TextError(f"'{text[:80]}' is not an address like [2001:db8::1]:53")
+        return host, read_port(tail[1:]) if tail else 0
+    if text.count(":") == 1:
+        host, _, port = text.partition(":")
+        return host, read_port(port)
+    return text, 0
+
+
+def _bracket(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def read_port(text: str) -> int:
+    """Return a port, 1 to 65535."""
+    if not (text.isascii() and text.isdigit() and 0 < int(text[:6]) < 65536):
+        raise TextError(f"'{text[:80]}' is not a port (1 to 65535)")
+    return int(text)
+
+
+def read_number(low: int, high: int) -> Callable[[str], int]:
+    """Return a reader of whole numbers from `low` to `high`."""
+
+    def read(text: str) -> int:
+        try:
+            number = int(text, 10)
+        except ValueError:
+            raise TextError(f"'{text[:80]}' is not a whole number") from None
+        if not low <= number <= high:
+            raise TextError(f"{number} is not between {low} and {high}")
+        return number
+
+    return read
+
+
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_BYTES = {"": 1, "b": 1, "k": 2**10, "kb": 2**10, "m": 2**20, "mb": 2**20, "g": 2**30, "gb": 2**30}
+
+
+def read_duration(low: float, high: float) -> Callable[[str], float]:
+    """Return a reader of seconds, written `90`, `1.5`, `30s`, `10m`, `12h`, `7d` or `2w`."""
+
+    def read(text: str) -> float:
+        seconds = _read_quantity(text, _SECONDS, "a time like 90, 30s, 10m, 12h or 7d")
+        if not low <= seconds <= high:
+            raise TextError(f"{text} is not between {low:g} and {high:g} seconds")
+        return seconds
+
+    return read
+
+
+def read_seconds(low: int, high: int) -> Callable[[str], int]:
+    """Return a reader of whole seconds, written as `read_duration` reads them."""
+    read = read_duration(low, high)
+    return lambda text: round(read(text))
+
+
+def read_size(text: str) -> int:
+    """Return bytes, written `8388608`, `512k`, `8MB` or `1G`; a kilobyte has 1024."""
+    return round(_read_quantity(text, _BYTES, "a size like 512k, 8MB or 1G"))
+
+
+def _read_quantity(text: str, units: dict[str, int], form: str) -> float:
+    found = re.fullmatch(r"(\d{1,12}(?:\.\d{1,6})?) ?([a-zA-Z]{0,2})", text.strip(), re.ASCII)
+    if not found or found[2].lower() not in units:
+        raise TextError(f"'{text[:80]}' is not {form}")
+    return float(found[1]) * units[found[2].lower()]
+
+
+def read_word(text: str) -> str:
+    """Return a short id: letters, digits, `-` and `_`, as tags and interfaces are called."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", text):
+        raise TextError(f"'{text[:80]}' is not a plain word of letters, digits and '-'")
+    return text
+
+
+def read_file_name(text: str) -> str:
+    """Return a path; empty is none."""
+    if "\0" in text:
+        raise TextError("a file name cannot hold a zero byte")
+    return text
+
+
+def read_choice(*known: str) -> Callable[[str], str]:
+    """Return a reader of one of the known words."""
+
+    def read(text: str) -> str:
+        if text.lower() not in known:
+            raise TextError(f"'{text[:80]}' is none of {', '.join(known)}{suggest(text, known)}")
+        return text.lower()
+
+    return read

@@ -1,0 +1,442 @@
+"""The gateway process: DNS server, block page and control socket around one policy. Composition only.
+
+A reload builds everything new beside the old, and swaps when it is whole: a wrong file changes nothing. Listeners that
+stay keep their sockets, so that no query is lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+import signal
+import socket
+import time
+from typing import Any
+
+from guardian import __version__
+from guardian.blocklist.facts import SourceFacts
+from guardian.config import Config, Endpoint, load_config
+from guardian.control import ControlServer
+from guardian.devices import DeviceMap, KnownDevices
+from guardian.errors import GuardianError
+from guardian.home import load_home
+from guardian.leases import LeaseFiles
+from guardian.names import is_below, parse_name
+from guardian.neighbors import Neighbors
+from guardian.policy.model import FOREVER
+from guardian.resolver.answer import Blocker
+from guardian.resolver.cache import Cache, Limits
+from guardian.resolver.clients import Clients
+from guardian.resolver.handle import Handler, Miss
+from guardian.resolver.listen import Core, UdpListener, open_udp
+from guardian.resolver.local import LocalNames, is_private_address
+from guardian.resolver.record import SeenRecorder
+from guardian.resolver.resolve import Resolver
+from guardian.resolver.tcp import TcpListener
+from guardian.resolver.upstream import Upstreams
+from guardian.store.history import HistoryWriter
+from guardian.store.history_record import Recorder
+
+log = logging.getLogger(__name__)
+
+BIND_TRIES = 10  # a predecessor that was killed may hold the port for a moment
+BIND_PAUSE = 0.3  # seconds
+CLOCK_JUMP = 2.0  # seconds by which the wall clock left the monotonic one: somebody set it
+SMALLEST_TABLE, LARGEST_TABLE = 10_000, 150_000  # ready answers
+SMALLEST_CACHE, LARGEST_CACHE = 2 << 20, 64 << 20  # bytes
+
+
+class Gateway:
+    """One running gateway. `start`, then `run` until `stop`; `reload` at any time between."""
+
+    def __init__(self, config: Config, config_path: str) -> None:
+        self.config = config
+        self._config_path = config_path
+        self._started = time.time()
+        self._stopping = asyncio.Event()
+        self._udp: dict[Endpoint, UdpListener] = {}
+        self._tcp: dict[Endpoint, TcpListener] = {}
+        self._pauses: dict[str, float] = {}
+        self._clock_offset = time.time() - time.monotonic()
+        self._flushed = time.monotonic()
+        self._neighbors: Neighbors | None = None
+        self._known = KnownDevices()
+        self._control = ControlServer(
+            {
+                "status": self._serve_status,
+                "reload": self._serve_reload,
+                "flush": self._serve_flush,
+                "pause": self._serve_pause,
+            }
+        )
+
+    # Building
+
+    async def start(self) -> None:
+        """Load, bind and serve. Raises GuardianError or OSError; nothing is left behind then."""
+        os.makedirs(self.config.state, mode=0o750, exist_ok=True)
+        self.home = load_home(self.config)
+        self.policy = self.home.compile()
+        self._build_engine()
+        self._open_neighbors()
+        try:
+            await self._listen(self.config)
+            await self._control.start(self.config.control.socket, self.config.control.group)
+        except BaseException:
+            await self._close_listeners()
+            raise
+        history = self.config.history
+        self._history = HistoryWriter(history.path, history.snapshot, history.retention_days, history.size_mb << 20)
+        await asyncio.get_running_loop().run_in_executor(None, self._history.start)
+        self._ticker = asyncio.get_running_loop().create_task(self._tick())
+        log.info(
+            "event=started version=%s listen=%s profiles=%d devices=%d tags=%d starter_lists=%s",
+            __version__,
+            ",".join(f"[{e.host}]:{e.port}" for e in self._udp),
+            len(self.home.household.profiles),
+            len(self.home.household.devices),
+            len(self.home.lists.tags),
+            self.home.starter,
+        )
+
+    def _open_neighbors(self) -> None:
+        try:
+            self._neighbors = Neighbors.open(self._on_neighbor)
+        except OSError as error:
+            log.warning("event=no-neighbour-table error=%r devices=by-address-only", str(error))
+            return
+        asyncio.get_running_loop().add_reader(self._neighbors.fileno(), self._neighbors.on_readable)
+
+    def _on_neighbor(self, address: bytes, mac: bytes) -> None:
+        self.clients.forget_address(address)
+
+    def _build_engine(self) -> None:
+        """Make the parts that a reload may swap, from `self.config` and `self.home`."""
+        config, home = self.config, self.home
+        dns = config.dns
+        memory = read_memory_size()
+        limits = Limits(dns.cache_bytes or cache_bytes_for(memory), dns.min_ttl, dns.max_ttl, dns.serve_stale)
+        self._leases = LeaseFiles(config.local.leases)
+        self._devices = DeviceMap(home.household)
+        self.cache = Cache(limits)
+        self._upstreams = Upstreams(config.upstreams, config.forward)
+        self.resolver = Resolver(self._upstreams, self.cache, self._is_rebinding, _second)
+        entries = dns.table_entries or table_entries_for(memory)
+        self.clients = Clients(self.policy, dns.clients, dns.rate_limit, entries, self._identify, self._mac_of)
+        self._recorder = Recorder(home.household.tz)
+        self._seen = SeenRecorder(self._recorder, self.clients)
+        self.handler = Handler(
+            self.clients,
+            home.lists,
+            self._local_names(),
+            self.cache,
+            self._blocker(),
+            config.block.ttl,
+            self._prefetch if dns.prefetch else None,
+        )
+        self.core = Core(self.clients, self.handler, self.resolver, self._seen.drain)
+
+    def _prefetch(self, miss: Miss) -> None:
+        self.resolver.fetch(miss)
+
+    def _local_names(self) -> LocalNames:
+        local = self.config.local
+        forwards = [forward.domain for forward in self.config.forward]
+        return LocalNames(local.name, self._own_addresses(), local.zone, self._leases, forwards)
+
+    def _blocker(self) -> Blocker:
+        return Blocker(self.config.block, self.config.local.name, self._own_addresses())
+
+    def _own_addresses(self) -> tuple[bytes, ...]:
+        """The packed addresses of this gateway: as configured, else those it listens on."""
+        config = self.config
+        hosts = config.local.addresses or tuple(endpoint.host for endpoint in config.block.page + config.dns.listen)
+        packed = (socket.inet_pton(socket.AF_INET6 if ":" in host else socket.AF_INET, host) for host in hosts)
+        return tuple(dict.fromkeys(address for address in packed if any(address)))
+
+    def _identify(self, address: bytes, mac: bytes | None) -> str:
+        if mac is not None:
+            new = self._known.see(mac, address, self._leases.hostname_of(mac), time.time())
+            if new:
+                log.info("event=new-device mac=%s", mac.hex(":"))
+        return self._devices.find(address, mac)
+
+    def _mac_of(self, address: bytes) -> bytes | None:
+        if self._neighbors is None:
+            return None
+        return self._neighbors.mac_of(address) or self._neighbors.query(address)
+
+    def _is_rebinding(self, name: bytes, address: bytes) -> bool:
+        dns = self.config.dns
+        if not dns.rebinding_protection or not is_private_address(address):
+            return False
+        trusted = (*dns.rebinding_allowed, *(forward.domain for forward in self.config.forward))
+        return not any(is_below(name, domain) for domain in trusted)
+
+    # Listening
+
+    async def _listen(self, config: Config) -> None:
+        """Open what `config` names and is not open yet; then close what it no longer names."""
+        wanted = dict.fromkeys(config.dns.listen)
+        loop = asyncio.get_running_loop()
+        for endpoint in wanted:
+            if endpoint not in self._udp:
+                udp = UdpListener(await _open_udp(endpoint), self.core)
+                self._udp[endpoint] = udp
+                loop.add_reader(udp.fileno(), udp.on_readable)
+                self._tcp[endpoint] = await _open_tcp(self.core, endpoint)
+        for endpoint in [endpoint for endpoint in self._udp if endpoint not in wanted]:
+            await self._close_listener(endpoint)
+
+    async def _close_listener(self, endpoint: Endpoint) -> None:
+        udp = self._udp.pop(endpoint)
+        asyncio.get_running_loop().remove_reader(udp.fileno())
+        udp.close()
+        if endpoint in self._tcp:
+            await self._tcp.pop(endpoint).close()
+
+    async def _close_listeners(self) -> None:
+        for endpoint in list(self._udp):
+            await self._close_listener(endpoint)
+
+    # Living
+
+    async def run(self) -> None:
+        """Serve until SIGTERM, SIGINT or `stop`; SIGHUP reloads."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self.stop)
+        loop.add_signal_handler(signal.SIGINT, self.stop)
+        loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
+        await self._stopping.wait()
+        await self.close()
+
+    def stop(self) -> None:
+        """Ask `run` to end."""
+        self._stopping.set()
+
+    def _on_hangup(self) -> None:
+        self._hangup = asyncio.get_running_loop().create_task(self._reload_by_signal())
+
+    async def _reload_by_signal(self) -> None:
+        try:
+            await self.reload()
+        except (GuardianError, OSError) as error:
+            log.error("event=reload-refused error=%r running=as-before", str(error))
+
+    async def close(self) -> None:
+        """Stop serving, write what the history holds, leave no socket behind."""
+        self._ticker.cancel()
+        await self._control.close()
+        await self._close_listeners()
+        await self.resolver.close()
+        await self._upstreams.close()
+        if self._neighbors is not None:
+            asyncio.get_running_loop().remove_reader(self._neighbors.fileno())
+            self._neighbors.close()
+        self._flush_history()
+        await asyncio.get_running_loop().run_in_executor(None, self._history.close)
+        log.info("event=stopped")
+
+    async def _tick(self) -> None:
+        """Once a second: limits are refilled, the clock is watched, the history gets its batch."""
+        while True:
+            await asyncio.sleep(1.0)
+            self.core.tick()
+            self.core.flush()
+            offset = time.time() - time.monotonic()
+            if abs(offset - self._clock_offset) > CLOCK_JUMP:
+                log.warning("event=clock-set seconds=%+d decisions=anew", offset - self._clock_offset)
+                self._clock_offset = offset
+                self.clients.forget()
+            if time.monotonic() - self._flushed >= self.config.history.flush_seconds:
+                self._flush_history()
+
+    def _flush_history(self) -> None:
+        self._flushed = time.monotonic()
+        self.core.flush()
+        if not self._history.submit(self._recorder.take(self._known.take_changes())):
+            log.warning("event=history-batch-lost")
+
+    # Changing
+
+    async def reload(self) -> None:
+        """Read configuration, household and lists again, and swap. Raises ConfigError; then nothing has changed."""
+        loop = asyncio.get_running_loop()
+        config = await loop.run_in_executor(None, load_config, self._config_path)
+        home = await loop.run_in_executor(None, load_home, config, self.home)
+        if config.control != self.config.control or config.state != self.config.state:
+            raise GuardianError("state and control cannot change while the gateway runs: restart it")
+        before = self.config
+        await self._listen(config)
+        self.core.flush()
+        self.config, self.home = config, home
+        self._swap(before)
+        log.info("event=reloaded profiles=%d tags=%d", len(home.household.profiles), len(home.lists.tags))
+
+    def _swap(self, before: Config) -> None:
+        config, home = self.config, self.home
+        if (config.upstreams, config.forward) != (before.upstreams, before.forward):
+            old, self._upstreams = self._upstreams, Upstreams(config.upstreams, config.forward)
+            self.resolver.replace_upstream(self._upstreams)
+            self._closing = asyncio.get_running_loop().create_task(old.close())
+            self.cache.flush()  # another resolver may see another world
+        if config.local.leases != before.local.leases:
+            self._leases = LeaseFiles(config.local.leases)
+        self._devices = DeviceMap(home.household)
+        self._recorder.timezone = home.household.tz
+        self.handler.lists = home.lists
+        self.handler.local = self._local_names()
+        self.handler.blocker = self._blocker()
+        self.handler.block_ttl = config.block.ttl
+        self.clients.configure(config.dns.clients, config.dns.rate_limit)
+        self._replace_policy()
+
+    def _replace_policy(self) -> None:
+        self.policy = self.home.compile(self._pauses)
+        self.clients.replace_policy(self.policy)
+
+    # The control socket
+
+    async def _serve_reload(self, request: dict[str, Any]) -> dict[str, Any]:
+        await self.reload()
+        return {}
+
+    async def _serve_flush(self, request: dict[str, Any]) -> dict[str, Any]:
+        name = request.get("name")
+        wire = parse_name(str(name)) if name else None
+        forgotten = self.cache.flush(wire)
+        self.clients.forget()
+        return {"forgotten": forgotten}
+
+    async def _serve_pause(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Pause a profile or device until a moment, or resume it with 0; until the gateway ends, not longer."""
+        name, until = str(request.get("id", "")), request.get("until", FOREVER)
+        household = self.home.household
+        if name not in {p.id for p in household.profiles} | {d.id for d in household.devices}:
+            raise GuardianError(f"no profile or device has the id {name[:64]!r}")
+        if not isinstance(until, int | float):
+            raise GuardianError("'until' must be epoch seconds")
+        self._pauses[name] = float(until)
+        self._replace_policy()
+        log.info("event=paused id=%s until=%s", name, until)
+        return {}
+
+    async def _serve_status(self, request: dict[str, Any]) -> dict[str, Any]:
+        self.core.flush()
+        sources = [source_status(source) for source in self.home.lists.sources]
+        return {
+            "version": __version__,
+            "pid": os.getpid(),
+            "started": self._started,
+            "now": time.time(),
+            "listen": [
+                f"{'[' if ':' in e.host else ''}{e.host}{']' if ':' in e.host else ''}:{e.port}" for e in self._udp
+            ],
+            "queries": self._query_status(),
+            "cache": {
+                "entries": len(self.cache),
+                "bytes": self.cache.bytes,
+                "max_bytes": self.cache.limits.max_bytes,
+                "ready": len(self.clients.budget),
+                "max_ready": self.clients.budget.limit,
+            },
+            "upstreams": [status._asdict() for status in self._upstreams.status()],
+            "lists": {
+                "starter_only": self.home.starter,
+                "created": self.home.lists.created,
+                "names": self.home.lists.name_count,
+                "urls": self.home.lists.url_count,
+                "sources": sources,
+            },
+            "household": {
+                "profiles": len(self.home.household.profiles),
+                "devices": len(self.home.household.devices),
+                "devices_seen": len(self._known),
+            },
+            "history": self._history.status()._asdict(),
+            "memory": read_own_memory(),
+        }
+
+    def _query_status(self) -> dict[str, Any]:
+        tally = self._seen.tally
+        return {
+            "total": tally.queries,
+            "blocked": tally.blocked,
+            "rewritten": tally.rewritten,
+            "reasons": dict(tally.reasons),
+            "asked_upstream": self.resolver.misses,
+            "failed_upstream": self.resolver.failures,
+            "refused": self.core.refused,
+            "rate_limited": self.core.limited,
+        }
+
+
+def source_status(source: SourceFacts) -> dict[str, Any]:
+    """Return what `status` tells of one list; mandatory lists keep their names to themselves."""
+    return {"name": source.name, "tag": source.tag, "entries": source.entries, **source.notes}
+
+
+def read_own_memory() -> dict[str, int]:
+    """Return this process's memory in bytes: resident, and private (what it would give back)."""
+    sizes: dict[str, int] = {}
+    with open("/proc/self/smaps_rollup", encoding="ascii") as file:
+        for line in file:
+            name, _, rest = line.partition(":")
+            if rest.endswith("kB\n"):
+                sizes[name] = int(rest.split()[0]) * 1024
+    return {"resident": sizes["Rss"], "private": sizes["Private_Clean"] + sizes["Private_Dirty"]}
+
+
+def read_memory_size() -> int:
+    """Return the machine's memory in bytes."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def table_entries_for(memory: int) -> int:
+    """Return how many ready answers a machine of `memory` bytes keeps: 10,000 on 128 MB, 150,000 from 2 GB on."""
+    return min(max(memory // 14_000, SMALLEST_TABLE), LARGEST_TABLE)
+
+
+def cache_bytes_for(memory: int) -> int:
+    """Return the bytes of the answer cache on a machine of `memory` bytes: a sixty-fourth, 2 to 64 MB."""
+    return min(max(memory // 64, SMALLEST_CACHE), LARGEST_CACHE)
+
+
+def _second() -> int:
+    return int(time.monotonic())
+
+
+async def _open_udp(endpoint: Endpoint) -> socket.socket:
+    for attempt in range(BIND_TRIES):
+        try:
+            return open_udp(endpoint)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or attempt == BIND_TRIES - 1:
+                raise _explain_bind(endpoint, error) from None
+            await asyncio.sleep(BIND_PAUSE)
+    raise AssertionError("unreachable")
+
+
+async def _open_tcp(core: Core, endpoint: Endpoint) -> TcpListener:
+    listener = TcpListener(core)
+    for attempt in range(BIND_TRIES):
+        try:
+            await listener.start(endpoint)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or attempt == BIND_TRIES - 1:
+                raise _explain_bind(endpoint, error) from None
+            await asyncio.sleep(BIND_PAUSE)
+        else:
+            break
+    return listener
+
+
+def _explain_bind(endpoint: Endpoint, error: OSError) -> GuardianError:
+    where = f"{endpoint.host} port {endpoint.port}"
+    if error.errno == errno.EADDRINUSE:
+        return GuardianError(f"cannot listen on {where}: another program does; `guardian doctor` tells which")
+    if error.errno == errno.EACCES:
+        return GuardianError(f"cannot listen on {where}: ports below 1024 need CAP_NET_BIND_SERVICE or root")
+    return GuardianError(f"cannot listen on {where}: {error.strerror}")

@@ -1,0 +1,1 @@
+"""How lists come into the house: fetched, guarded, compiled."""

@@ -1,0 +1,191 @@
+"""Why a name is allowed or blocked for a device: every step in order, and one sentence for people."""
+
+from __future__ import annotations
+
+import enum
+from datetime import datetime
+from typing import NamedTuple
+
+from guardian.names import format_name
+from guardian.policy.compile import Policy, ProfilePolicy
+from guardian.policy.decide import judge
+from guardian.policy.model import FOREVER, Action, Decision, Kind, Reason
+from guardian.policy.posture import Posture, minutes_used
+from guardian.policy.rules import RuleEntry
+
+HIDDEN = "(not shown)"  # stands for listed names where a mandatory list holds one of them
+
+_STEPS = (
+    Reason.HELPLINE,
+    Reason.MANDATORY,
+    Reason.PAUSE,
+    Reason.SCHEDULE,
+    Reason.MINUTES,
+    Reason.RULE,
+    Reason.BYPASS,
+    Reason.SERVICE,
+    Reason.CATEGORY,
+    Reason.ALLOW_LIST_ONLY,
+    Reason.SAFE_SEARCH,
+    Reason.DEFAULT,
+)
+_VERBS = {Action.ALLOW: "Allowed", Action.BLOCK: "Blocked", Action.REWRITE: "Allowed in its safe mode"}
+
+
+class Outcome(enum.Enum):
+    PASSED = "passed"  # it was asked and had nothing to say
+    DECIDED = "decided"
+    NOT_REACHED = "not reached"
+
+
+class Step(NamedTuple):
+    """One step of the policy, and what it said in a few words; `says` is "" when it was not reached."""
+
+    reason: Reason
+    outcome: Outcome
+    says: str
+
+
+class ListedEntry(NamedTuple):
+    """A tag that holds for the name, and the listed name (text) that brought it; HIDDEN where a mandatory list did."""
+
+    tag: str
+    entry: str
+
+
+class Explanation(NamedTuple):
+    """The decision for a name, the list entries behind it, all steps in order, and one plain English sentence.
+
+    The sentence does not hold the name that was asked for.
+    """
+
+    decision: Decision
+    matches: tuple[ListedEntry, ...]
+    steps: tuple[Step, ...]
+    sentence: str
+
+
+def explain(policy: Policy, posture: Posture, name: bytes, now: float) -> Explanation:
+    """Return why a wire name (any case) is allowed or blocked; `now` must be in [posture.now, posture.until)."""
+    name = name.lower()
+    tags = policy.lists.lookup(name)
+    decision = judge(posture, Kind.DNS_QUERY, name, tags)
+    # The flow kinds pass the same steps without the rewrite: what safe search stands upon.
+    basis = judge(posture, Kind.TLS, name, tags)
+    # A category's list may hold the same entry as a mandatory one, so then no entry is shown.
+    hidden = bool(tags & policy.mandatory)
+    matches = tuple(
+        ListedEntry(tag, HIDDEN if hidden else format_name(listed)) for tag, listed in policy.lists.matches(name)
+    )
+    narrator = _Narrator(policy, posture, name, now, matches)
+    deciding = {decision.reason, basis.reason} - ({Reason.DEFAULT} if decision.action is Action.REWRITE else set())
+    steps, last = [], _STEPS.index(basis.reason)
+    for place, reason in enumerate(_STEPS):
+        if reason in deciding:
+            said = basis if reason is basis.reason else decision
+            steps.append(Step(reason, Outcome.DECIDED, f"{said.action.value}: {narrator.cause(said)}"))
+        elif place < last:
+            steps.append(Step(reason, Outcome.PASSED, narrator.silence(reason)))
+        else:
+            steps.append(Step(reason, Outcome.NOT_REACHED, ""))
+    sentence = f"{_VERBS[decision.action]}: {narrator.cause(decision)}{narrator.until(decision)}."
+    return Explanation(decision, matches, tuple(steps), sentence)
+
+
+class _Narrator:
+    """Puts decisions and silent steps into words."""
+
+    def __init__(
+        self, policy: Policy, posture: Posture, name: bytes, now: float, matches: tuple[ListedEntry, ...]
+    ) -> None:
+        self.policy = policy
+        self.posture = posture
+        self.name = name
+        self.now = now
+        self.matches = matches
+        self.compiled: ProfilePolicy = policy.profiles.get(posture.profile, policy.strictest)
+
+    def cause(self, decision: Decision) -> str:
+        """Why a decision was made, without its verb."""
+        rule = decision.rule.partition(":")[2]
+        match decision.reason:
+            case Reason.HELPLINE:
+                return "a helpline is always reachable and leaves no trace"
+            case Reason.MANDATORY:
+                return "it is on a list of illegal content, which holds for every device of the home"
+            case Reason.PAUSE:
+                return f"the internet is paused for this {rule}"
+            case Reason.SCHEDULE:
+                return f"it is {rule}"
+            case Reason.MINUTES:
+                return f"the {rule} minutes of today are used up"
+            case Reason.RULE:
+                return f"the parents' rule '{rule}'{' for the whole home' if self._rule_is_shared() else ''}"
+            case Reason.BYPASS:
+                return f"a way around the filter, {rule}{self._entry(decision.rule)}"
+            case Reason.SERVICE:
+                service = self.policy.catalogue.services.get(rule)
+                return f"service {rule if service is None else service.name}{self._entry(decision.rule)}"
+            case Reason.CATEGORY:
+                return f"category {rule}{self._entry(decision.rule)}"
+            case Reason.ALLOW_LIST_ONLY if decision.action is Action.ALLOW:
+                return f"on the list of good sites, {rule}{self._entry(decision.rule)}"
+            case Reason.ALLOW_LIST_ONLY:
+                return "this profile reaches only the sites that are allowed"
+            case Reason.SAFE_SEARCH:
+                return f"{decision.rule} answers with {format_name(decision.target)}"
+            case _:
+                return "nothing objects"
+
+    def until(self, decision: Decision) -> str:
+        """`, until 2026-11-24 07:00 when bedtime ends`; "" for a decision that no clock changes."""
+        if decision.until == FOREVER:
+            return ", until a parent resumes it" if decision.reason is Reason.PAUSE else ""
+        moment = datetime.fromtimestamp(decision.until, self.policy.household.tz)
+        return f", until {moment:%Y-%m-%d %H:%M} when {self.posture.cause}"
+
+    def silence(self, reason: Reason) -> str:
+        """What a step says that had no objection."""
+        profile = self.compiled.profile
+        match reason:
+            case Reason.HELPLINE:
+                return "not a helpline"
+            case Reason.MANDATORY:
+                return "not on a mandatory list"
+            case Reason.PAUSE:
+                return "not paused"
+            case Reason.SCHEDULE:
+                return (
+                    "online at this hour" if profile.schedule.windows or profile.schedule.exceptions else "no schedule"
+                )
+            case Reason.MINUTES if profile.minutes:
+                today = datetime.fromtimestamp(self.now, self.policy.household.tz).weekday()
+                used = minutes_used(self.policy, self.compiled, self.now)
+                return f"{used:.0f} of {profile.minutes[today]} minutes used"
+            case Reason.MINUTES:
+                return "no limit"
+            case _ if not profile.filtered:
+                return "the profile is not filtered"
+            case Reason.RULE:
+                return "no rule for it"
+            case Reason.BYPASS:
+                return "not a way around the filter" if profile.bypass_protection else "bypass protection is off"
+            case Reason.SERVICE:
+                return "no service with a rule now"
+            case Reason.CATEGORY:
+                listed = [match.tag.partition(":")[2] for match in self.matches if match.tag.startswith("category:")]
+                return f"listed, but not blocked: {', '.join(listed)}" if listed else "in no blocked category"
+            case Reason.ALLOW_LIST_ONLY:
+                return "other sites are not shut out"
+            case _:
+                return "no safe twin in use"
+
+    def _entry(self, tag: str) -> str:
+        entries = [match.entry for match in self.matches if match.tag == tag]
+        return f" (list entry {entries[0]})" if entries else ""
+
+    def _rule_is_shared(self) -> bool:
+        entry: RuleEntry | None = None
+        if self.posture.rules is not None:
+            entry = self.posture.rules.find(self.name, self.posture.now)
+        return entry is not None and entry.shared

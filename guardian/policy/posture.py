@@ -1,0 +1,176 @@
+"""Where a device stands at a moment, whatever it asks for: the part of a decision that is worth keeping.
+
+A posture holds until `until`; then a new one is due. It keeps the decisions that it made, so that the second name of
+a category costs nothing new.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from guardian.policy.compile import Policy, ProfilePolicy
+from guardian.policy.model import FOREVER, Action, Decision, Device, Reason, Schedule, Visibility
+from guardian.policy.rewrite import Rewrite
+from guardian.policy.rules import RuleTable
+from guardian.policy.schedule import active_window, local_date, next_change, next_midnight
+
+
+class Edge(NamedTuple):
+    """A moment at which decisions may change, and what happens then, as in "bedtime begins"."""
+
+    moment: float
+    cause: str
+
+
+NEVER = Edge(FOREVER, "")
+
+
+@dataclass(slots=True, eq=False)
+class Posture:
+    """What holds for a device from `now` until `until`. Masks are as in `NameLists`; 0 = the step is off."""
+
+    profile: str  # id; "" = the default for devices without a profile
+    device: str  # id; "" = not known, or asked by profile
+    filtered: bool
+    now: float
+    until: float
+    cause: str  # of `until`: "bedtime begins"; "" when it is FOREVER
+    stop: Decision | None  # pause, schedule or minutes: everything but helplines is blocked
+    default: Decision  # for a name that nobody speaks about
+    unreadable: Decision  # for a flow whose name cannot be read: it may be a way around the filter
+    tags: tuple[str, ...]
+    helpline: int
+    mandatory: int
+    bypass: int
+    services_open: int
+    services_shut: int
+    categories: int
+    allowed: int
+    allow_list_only: bool
+    strip_ech: bool  # take `ech` out of HTTPS and SVCB answers
+    visibility: Visibility
+    rules: RuleTable | None
+    rewrites: Mapping[bytes, Rewrite]
+    heard: int  # all tags that can change a decision
+    final: int  # tags that no rule can answer: helplines, mandatory lists
+    by_name: bool  # rules or rewrites may speak, so the tags alone don't decide
+    by_tags: dict[int, Decision] = field(default_factory=dict)
+    by_rule: dict[int, Decision] = field(default_factory=dict)
+    by_rewrite: dict[bytes, Decision] = field(default_factory=dict)
+
+
+def posture_of(policy: Policy, device: str, now: float) -> Posture:
+    """Return the posture of a device id at `now`.
+
+    A device that the household does not know ("" or an id of nobody) gets the profile for new devices; where none is
+    set, and where a device names a profile that is gone, `compile.strictest_profile` holds.
+    """
+    known = policy.devices.get(device)
+    if known is None:
+        return _take_posture(policy, policy.newcomer, None, now)
+    return _take_posture(policy, policy.profiles.get(known.profile, policy.strictest), known, now)
+
+
+def posture_of_profile(policy: Policy, profile: str, now: float) -> Posture:
+    """Return the posture of a profile id at `now`, for no device in particular; unknown: `strictest_profile`."""
+    return _take_posture(policy, policy.profiles.get(profile, policy.strictest), None, now)
+
+
+def _take_posture(policy: Policy, compiled: ProfilePolicy, device: Device | None, now: float) -> Posture:
+    profile = compiled.profile
+    stop, edge = _look_at_clock(policy, compiled, device, now)
+    services_open = services_shut = 0
+    if stop is None:
+        services_open, services_shut, service_edge = _look_at_services(policy, compiled, now)
+        expiry = next(compiled.rules.expiries(now), FOREVER) if compiled.rules is not None else FOREVER
+        edge = min(edge, service_edge, Edge(expiry, "a rule expires"))
+    final = policy.helpline | policy.mandatory
+    listed = compiled.bypass | services_open | services_shut | compiled.categories | compiled.allowed
+    until = edge.moment
+    default = Decision(Action.ALLOW, Reason.DEFAULT, "default", until)
+    unreadable = Decision(Action.BLOCK, Reason.BYPASS, "bypass:unreadable", until)
+    return Posture(
+        profile=profile.id,
+        device="" if device is None else device.id,
+        filtered=profile.filtered,
+        now=now,
+        until=until,
+        cause=edge.cause if until < FOREVER else "",
+        stop=None if stop is None else Decision(Action.BLOCK, stop[0], stop[1], until),
+        default=default,
+        unreadable=unreadable if profile.filtered and profile.bypass_protection else default,
+        tags=policy.tags,
+        helpline=policy.helpline,
+        mandatory=policy.mandatory,
+        bypass=compiled.bypass,
+        services_open=services_open,
+        services_shut=services_shut,
+        categories=compiled.categories,
+        allowed=compiled.allowed,
+        allow_list_only=profile.filtered and profile.allow_list_only,
+        strip_ech=profile.filtered,
+        visibility=profile.visibility,
+        rules=compiled.rules,
+        rewrites=compiled.rewrites,
+        heard=final if stop is not None else final | listed,
+        final=final,
+        by_name=stop is None and (compiled.rules is not None or bool(compiled.rewrites)),
+    )
+
+
+def _look_at_clock(
+    policy: Policy, compiled: ProfilePolicy, device: Device | None, now: float
+) -> tuple[tuple[Reason, str] | None, Edge]:
+    """Return what stops everything now (reason and rule), and when the clock next changes something."""
+    profile, tz = compiled.profile, policy.household.tz
+    device_pause = 0.0 if device is None else device.paused_until
+    if max(device_pause, profile.paused_until) > now:
+        if device_pause > profile.paused_until:
+            return (Reason.PAUSE, "pause:device"), Edge(device_pause, "the pause ends")
+        return (Reason.PAUSE, "pause:profile"), Edge(profile.paused_until, "the pause ends")
+    window = active_window(profile.schedule, tz, now)
+    change = next_change(profile.schedule, tz, now)
+    edge = NEVER
+    if change < FOREVER:
+        following = active_window(profile.schedule, tz, change)
+        cause = f"{window.label} ends" if following is None and window is not None else ""
+        edge = Edge(change, cause or f"{following.label if following is not None else ''} begins")
+    if window is not None:
+        return (Reason.SCHEDULE, f"schedule:{window.label}"), edge
+    if profile.minutes:
+        edge = min(edge, Edge(next_midnight(tz, now), "a new day begins"))
+        today = local_date(tz, now)
+        limit = profile.minutes[today.weekday()]
+        if minutes_used(policy, compiled, now) >= limit:
+            return (Reason.MINUTES, f"minutes:{limit}"), edge
+    return None, edge
+
+
+def minutes_used(policy: Policy, compiled: ProfilePolicy, now: float) -> float:
+    """Return the minutes that a profile has used on the local date of `now`, as far as the policy was told."""
+    if policy.usage_day not in (None, local_date(policy.household.tz, now)):
+        return 0.0
+    return policy.usage.get(compiled.profile.id, 0.0)
+
+
+def _look_at_services(policy: Policy, compiled: ProfilePolicy, now: float) -> tuple[int, int, Edge]:
+    """Return the masks of the services that are open and shut now, and the next edge of their hours."""
+    services_open = services_shut = 0
+    edge = NEVER
+    for service in compiled.services:
+        is_open = service.rule.action is Action.ALLOW
+        if service.hours is not None:
+            is_open, change = _look_at_hours(policy, service.hours, now)
+            edge = min(edge, Edge(change, f"{service.rule.service} {'closes' if is_open else 'opens'}"))
+        if is_open:
+            services_open |= service.mask
+        elif service.rule.action is Action.BLOCK:  # an allowed service says nothing outside its hours
+            services_shut |= service.mask
+    return services_open, services_shut, edge
+
+
+def _look_at_hours(policy: Policy, hours: Schedule, now: float) -> tuple[bool, float]:
+    tz = policy.household.tz
+    return active_window(hours, tz, now) is not None, next_change(hours, tz, now)

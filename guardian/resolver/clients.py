@@ -1,0 +1,214 @@
+"""Who asks: source address -> client, with its device, its posture and its table of ready answers.
+
+A client is found by its packed address; the first query of an address looks up MAC and device. Clients whose postures
+are alike share one table, so that a second child's tablet costs no second entry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from ipaddress import IPv4Network, IPv6Network
+
+from guardian.policy.compile import Policy
+from guardian.policy.model import Decision
+from guardian.policy.posture import Posture, posture_of
+from guardian.resolver.answer import Ready
+
+MAX_CLIENTS = 4096  # a home has dozens; more is a flood of made-up IPv6 addresses
+UNLIMITED = 1 << 60
+
+
+class Table:
+    """Ready answers by raw packet (the bytes behind the id), and the blocks that many names share."""
+
+    __slots__ = ("blocked", "ready")
+
+    def __init__(self) -> None:
+        self.ready: dict[bytes, Ready] = {}
+        self.blocked: dict[tuple[str, int, bytes, bytes], Ready] = {}
+
+
+class Client:
+    """One source address (or one MAC behind dnsmasq). `allowance` are the queries left in this second."""
+
+    __slots__ = ("address", "allowance", "device", "is_proxy", "mac", "posture", "ready", "seen", "table")
+
+    def __init__(self, address: bytes, mac: bytes | None, device: str, is_proxy: bool, allowance: int) -> None:
+        self.address = address
+        self.mac = mac
+        self.device = device
+        self.is_proxy = is_proxy  # loopback: its EDNS option 65001 names the device that asks
+        self.allowance = allowance
+        self.seen = True
+        self.posture: Posture
+        self.table: Table
+        self.ready: dict[bytes, Ready]
+
+
+class Budget:
+    """Bounds the ready answers over all tables; when full, a sixteenth of the fullest table goes, oldest first."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.tables: list[Table] = []
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def admit(self, table: Table, key: bytes, ready: Ready) -> None:
+        """Keep `ready` under `key` in `table`."""
+        before = len(table.ready)
+        table.ready[key] = ready
+        self._count += len(table.ready) - before
+        if self._count > self.limit:
+            self._shrink()
+
+    def _shrink(self) -> None:
+        fullest = max(self.tables, key=lambda table: len(table.ready)).ready
+        for key in list(fullest)[: max(1, min(len(fullest), self.limit // 16))]:
+            del fullest[key]
+            self._count -= 1
+
+    def drop(self, table: Table) -> None:
+        """Forget a whole table."""
+        self.tables.remove(table)
+        self._count -= len(table.ready)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.tables.clear()
+        self._count = 0
+
+
+class Clients:
+    """All clients by packed address. `identify(address, mac)` returns the device id, or "" for an unknown device."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        networks: tuple[IPv4Network | IPv6Network, ...],
+        rate_limit: int,
+        table_entries: int,
+        identify: Callable[[bytes, bytes | None], str],
+        mac_of: Callable[[bytes], bytes | None],
+    ) -> None:
+        self.by_address: dict[bytes, Client] = {}
+        self.budget = Budget(table_entries)
+        self._by_mac: dict[bytes, Client] = {}
+        self._policy = policy
+        self._rate_limit = rate_limit
+        self._identify = identify
+        self._mac_of = mac_of
+        self._networks = _compile_networks(networks)
+        self._postures: dict[str, tuple[Posture, Table]] = {}
+        self._tables: dict[tuple[str, Decision | None, float], Table] = {}
+
+    def find(self, address: bytes, now: float) -> Client | None:
+        """Return the client at a packed address (v4-mapped v6 means v4), or None outside the configured networks."""
+        client = self.by_address.get(address)
+        if client is None:
+            if not self._is_allowed(address):
+                return None
+            if len(self.by_address) >= MAX_CLIENTS:
+                self._forget_idle()
+            mac = self._mac_of(address)
+            client = self._make(address, mac, _is_loopback(address))
+            self.by_address[address] = client
+        return self.refresh(client, now)
+
+    def find_behind(self, proxy: Client, mac: bytes, now: float) -> Client:
+        """Return the client whose query `proxy` (dnsmasq on loopback) handed on with its MAC."""
+        client = self._by_mac.get(mac)
+        if client is None:
+            if len(self._by_mac) >= MAX_CLIENTS:
+                self._by_mac.clear()
+            client = self._make(proxy.address, mac, False)
+            self._by_mac[mac] = client
+        return self.refresh(client, now)
+
+    def refresh(self, client: Client, now: float) -> Client:
+        """Give `client` the posture of `now`, when the one it has is over or it has none."""
+        client.seen = True
+        if not hasattr(client, "posture") or now >= client.posture.until:
+            client.posture, client.table = self._posture(client, now)
+            client.ready = client.table.ready
+        return client
+
+    def _make(self, address: bytes, mac: bytes | None, is_proxy: bool) -> Client:
+        allowance = UNLIMITED if is_proxy or not self._rate_limit else 2 * self._rate_limit
+        return Client(address, mac, self._identify(address, mac), is_proxy, allowance)
+
+    def _posture(self, client: Client, now: float) -> tuple[Posture, Table]:
+        if client.is_proxy:  # what it asks for others must not be found by anyone else
+            table = Table()
+            self.budget.tables.append(table)
+            return posture_of(self._policy, client.device, now), table
+        known = self._postures.get(client.device)
+        if known is None or now >= known[0].until:
+            posture = posture_of(self._policy, client.device, now)
+            kind = (posture.profile, posture.stop, posture.until)
+            table = self._tables.get(kind) or self._tables.setdefault(kind, Table())
+            if table not in self.budget.tables:
+                self.budget.tables.append(table)
+            known = self._postures[client.device] = posture, table
+            self._drop_ended(now)
+        return known
+
+    def _drop_ended(self, now: float) -> None:
+        for kind in [kind for kind in self._tables if kind[2] <= now]:
+            table = self._tables.pop(kind)
+            if table in self.budget.tables:
+                self.budget.drop(table)
+
+    def configure(self, networks: tuple[IPv4Network | IPv6Network, ...], rate_limit: int) -> None:
+        """Take over changed settings; call `forget` or `replace_policy` after it."""
+        self._networks = _compile_networks(networks)
+        self._rate_limit = rate_limit
+
+    def replace_policy(self, policy: Policy) -> None:
+        """Decide everything anew: settings, lists or the clock have changed."""
+        self._policy = policy
+        self.forget()
+
+    def forget(self) -> None:
+        """Forget who is who and every ready answer; the next query of each looks it up again."""
+        self.by_address.clear()
+        self._by_mac.clear()
+        self._postures.clear()
+        self._tables.clear()
+        self.budget.clear()
+
+    def forget_address(self, address: bytes) -> None:
+        """Forget one address: another device has it now."""
+        self.by_address.pop(address, None)
+
+    def refill(self) -> None:
+        """Give every client a new second's queries; call once a second."""
+        if self._rate_limit:
+            most = 2 * self._rate_limit
+            for client in (*self.by_address.values(), *self._by_mac.values()):
+                client.allowance = min(client.allowance + self._rate_limit, most)
+
+    def _forget_idle(self) -> None:
+        for address in [address for address, client in self.by_address.items() if not client.seen]:
+            del self.by_address[address]
+        for client in self.by_address.values():
+            client.seen = False
+        if len(self.by_address) >= MAX_CLIENTS:
+            self.by_address.clear()
+
+    def _is_allowed(self, address: bytes) -> bool:
+        number = int.from_bytes(address)
+        return any(number & mask == network for network, mask in self._networks[len(address)])
+
+
+def _compile_networks(networks: tuple[IPv4Network | IPv6Network, ...]) -> dict[int, list[tuple[int, int]]]:
+    compiled: dict[int, list[tuple[int, int]]] = {4: [], 16: []}
+    for network in networks:
+        compiled[network.max_prefixlen // 8].append((int(network.network_address), int(network.netmask)))
+    return compiled
+
+
+def _is_loopback(address: bytes) -> bool:
+    return address[0] == 127 if len(address) == 4 else address == bytes(15) + b"\x01"

@@ -1,0 +1,249 @@
+"""The UDP side: a batch of datagrams in, their answers out, then wait again. This is the hot path.
+
+A packet whose bytes behind the id were answered before gets the same answer, written into the slot it came in: one
+look at the client, one at its table, three writes. Anything else takes `handle`. Nothing here awaits, logs or stores.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+import sys
+import time
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+from guardian.config import Endpoint
+from guardian.resolver.answer import Ready, build_error
+from guardian.resolver.batch import BATCH, SENDER_BYTES, SLOT_BYTES, Batch
+from guardian.resolver.cache import Entry
+from guardian.resolver.clients import Client, Clients
+from guardian.resolver.handle import Handler, Miss
+from guardian.wire import dns
+
+ROUNDS = 8  # batches before the event loop gets its turn
+RING_HIGH_WATER = 4096
+MAX_RETRIES = 3  # of one query whose policy changed while upstream was asked
+RECEIVE_BUFFER = 1 << 20  # bytes; bursts at start-up of a whole home
+REFUSALS_PER_SECOND = 20  # to strangers; beyond that silence: nobody uses us to flood somebody
+
+_CONTROL_HEAD = struct.Struct("@Nii")  # struct cmsghdr: length, level, type
+
+Seen = tuple[Client, bytes, Ready]
+
+
+class Fetcher(Protocol):
+    """Takes a miss; `guardian.resolver.resolve.Resolver` is one."""
+
+    def fetch(self, miss: Miss, waiter: Callable[[Entry], None] | None = None) -> None: ...
+
+
+class Core:
+    """What all listeners share: who asks, what to answer, whom to ask, what was seen. One per gateway."""
+
+    def __init__(
+        self, clients: Clients, handler: Handler, fetcher: Fetcher, drain: Callable[[list[Seen]], None]
+    ) -> None:
+        """`drain` takes the list of what was answered when it grows long; `flush` gives it the rest."""
+        self.clients = clients
+        self.handler = handler
+        self.fetcher = fetcher
+        self.seen: list[Seen] = []
+        self.refused = 0
+        self.limited = 0
+        self._drain = drain
+        self._refusals_left = REFUSALS_PER_SECOND
+
+    def flush(self) -> None:
+        """Hand what was answered to the history."""
+        if self.seen:
+            self._drain(self.seen)
+            self.seen.clear()
+
+    def tick(self) -> None:
+        """Call once a second: refills what is limited by the second."""
+        self._refusals_left = REFUSALS_PER_SECOND
+        self.clients.refill()
+
+    def answer(
+        self, packet: bytes, address: bytes, limit: int | None, reply: Callable[[bytes], None], tries: int = MAX_RETRIES
+    ) -> bytes | None:
+        """Return the answer to `packet` from the packed `address`, or None: silence, or `reply` is called later."""
+        now = time.time()
+        client = self.clients.find(address, now)
+        if client is None:
+            self.refused += 1
+            if self._refusals_left <= 0 or len(packet) < dns.HEADER_BYTES or packet[2] & 0x80:
+                return None
+            self._refusals_left -= 1
+            return build_error(packet, dns.RCODE_REFUSED).reply_to(packet)
+        if client.allowance <= 0:
+            self.limited += 1
+            return None
+        client.allowance -= 1
+        outcome = self.handler.handle(packet, client, now, int(time.monotonic()), limit)
+        if isinstance(outcome, Ready):
+            self.seen.append((client, packet[2:], outcome))
+            return outcome.reply_to(packet)
+        if outcome is not None:
+            self.fetcher.fetch(outcome, _Waiter(self, packet, address, limit, reply, tries))
+        return None
+
+    def finish(self, waiter: _Waiter, found: Entry) -> None:
+        """Answer a query whose question upstream has just been answered."""
+        now = time.time()
+        client = self.clients.find(waiter.address, now)
+        if client is None:
+            return  # the networks changed meanwhile
+        outcome = self.handler.handle(waiter.packet, client, now, int(time.monotonic()), waiter.limit, found)
+        if isinstance(outcome, Ready):
+            self.seen.append((client, waiter.packet[2:], outcome))
+            waiter.reply(outcome.reply_to(waiter.packet))
+        elif outcome is not None and waiter.tries > 0:  # another name is needed now: the settings have changed
+            self.fetcher.fetch(outcome, waiter._replace(tries=waiter.tries - 1))
+
+
+class _Waiter(NamedTuple):
+    core: Core
+    packet: bytes
+    address: bytes
+    limit: int | None
+    reply: Callable[[bytes], None]
+    tries: int
+
+    def __call__(self, found: Entry) -> None:
+        self.core.finish(self, found)
+
+
+def open_udp(endpoint: Endpoint) -> socket.socket:
+    """Return a bound, non-blocking UDP socket. Raises OSError."""
+    family = socket.AF_INET6 if ":" in endpoint.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind((endpoint.host, endpoint.port))
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+class UdpListener:
+    """One UDP socket. The event loop calls `on_readable` when datagrams wait."""
+
+    def __init__(self, listener: socket.socket, core: Core) -> None:
+        self.socket = listener
+        self._core = core
+        is_v6 = listener.family == socket.AF_INET6
+        wildcard = listener.getsockname()[0] in ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
+        self._batch = Batch(listener, wildcard)
+        self._family = listener.family
+        self._address_from, self._address_to = (8, 24) if is_v6 else (4, 8)
+
+    def fileno(self) -> int:
+        """The descriptor to watch."""
+        return self.socket.fileno()
+
+    def on_readable(self) -> None:
+        """Answer what waits, some batches at most."""
+        for _ in range(ROUNDS):
+            lengths = self._batch.receive()
+            if lengths:
+                self._answer(lengths)
+            if len(lengths) < BATCH:
+                break
+        if len(self._core.seen) > RING_HIGH_WATER:
+            self._core.flush()
+
+    def _answer(self, lengths: list[int]) -> None:
+        """The hot loop: local names and no calls on the way of a ready answer."""
+        batch = self._batch
+        memory, senders, words = batch.memory, batch.senders, batch.answer_words
+        core = self._core
+        by_address, remember = core.clients.by_address, core.seen.append
+        offset, address_end = self._address_from, self._address_to
+        second = int(time.monotonic())
+        first = 0  # of the slots that are answered and not yet sent
+        start = -SLOT_BYTES
+        for index, length in enumerate(lengths):
+            start += SLOT_BYTES
+            sender = index * SENDER_BYTES
+            client = by_address.get(senders[sender + offset : sender + address_end])
+            if client is not None and client.allowance > 0:
+                key = memory[start + 2 : start + length]
+                ready = client.ready.get(key)
+                if ready is not None and (second < ready.good_until or second < ready.ends):
+                    if second >= ready.good_until:
+                        ready.renew(second)
+                    client.allowance -= 1
+                    memory[start + 2 : start + 12] = ready.head
+                    end = start + length - ready.trailing
+                    tail = ready.tail
+                    memory[end : end + len(tail)] = tail
+                    words[2 * index + 1] = length + ready.grow
+                    remember((client, key, ready))
+                    continue
+            answer = self._answer_slowly(index, length)
+            if answer is None:
+                if index > first:
+                    batch.send(first, index - first)
+                first = index + 1
+            else:
+                memory[start : start + len(answer)] = answer
+                words[2 * index + 1] = len(answer)
+        if first < len(lengths):
+            batch.send(first, len(lengths) - first)
+        batch.reset()
+
+    def _answer_slowly(self, index: int, length: int) -> bytes | None:
+        batch = self._batch
+        start = index * SLOT_BYTES
+        if length >= SLOT_BYTES:  # cut off: no honest query is this long
+            length = dns.HEADER_BYTES
+        packet = batch.memory[start : start + length]
+        sender = batch.senders[index * SENDER_BYTES : (index + 1) * SENDER_BYTES]
+        address = sender[self._address_from : self._address_to]
+        later = _Later(self, sender, batch.control_of(index))
+        return self._core.answer(packet, address, None, later)
+
+    def send_later(self, answer: bytes, sender: bytes, control: bytes) -> None:
+        """Send an answer that was not ready when its query came. A full buffer or a gone client loses it."""
+        ancillary = [_parse_control(control)] if control else []
+        try:
+            self.socket.sendmsg([answer], ancillary, 0, self._sockaddr(sender))
+        except OSError as error:
+            if error.errno == errno.EBADF:
+                return  # the listener was closed by a reload; the client asks again
+            self._core.limited += 1
+
+    def _sockaddr(self, sender: bytes) -> tuple[str, int] | tuple[str, int, int, int]:
+        port = int.from_bytes(sender[2:4])
+        host = socket.inet_ntop(self._family, sender[self._address_from : self._address_to])
+        if self._family == socket.AF_INET6:
+            return host, port, int.from_bytes(sender[4:8]), int.from_bytes(sender[24:28], sys.byteorder)
+        return host, port
+
+    def close(self) -> None:
+        """Close the socket; answers still under way are lost."""
+        self.socket.close()
+
+
+class _Later(NamedTuple):
+    """Where an answer goes that is not ready yet."""
+
+    listener: UdpListener
+    sender: bytes
+    control: bytes
+
+    def __call__(self, answer: bytes) -> None:
+        self.listener.send_later(answer, self.sender, self.control)
+
+
+def _parse_control(control: bytes) -> tuple[int, int, bytes]:
+    """The one ancillary message in `control`, as `sendmsg` wants it: level, type, data."""
+    length, level, kind = _CONTROL_HEAD.unpack_from(control)
+    return level, kind, control[_CONTROL_HEAD.size : length]

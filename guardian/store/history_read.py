@@ -1,0 +1,214 @@
+"""What the console and the status ask of the history. Read-only; opened for a question and closed again.
+
+`since` and `until` are whole hours since the epoch (until is not included); `device` is a device id, None for all.
+"""
+
+from __future__ import annotations
+
+# ruff: noqa: S608 - the queries are put together from constants of this file; all values are bound parameters
+import socket
+import sqlite3
+from typing import NamedTuple, Self
+
+from guardian.devices import Sighting
+from guardian.errors import GuardianError
+from guardian.store.history_file import open_read_only
+
+END_OF_TIME = 2**40
+
+
+class HistoryError(GuardianError):
+    """The history cannot be read now: not there yet, busy, or broken."""
+
+
+class Totals(NamedTuple):
+    """Counts of queries."""
+
+    allowed: int
+    blocked: int
+
+
+class HourTotals(NamedTuple):
+    hour: int
+    allowed: int
+    blocked: int
+
+
+class DeviceTotals(NamedTuple):
+    device: str
+    allowed: int
+    blocked: int
+
+
+class CategoryCount(NamedTuple):
+    tag: str  # category:gambling, service:tiktok, ...; "" for none
+    action: str
+    reason: str
+    queries: int
+
+
+class NameCount(NamedTuple):
+    device: str
+    name: str
+    reason: str
+    tag: str
+    queries: int
+    last_seen: int  # epoch seconds
+
+
+class Visit(NamedTuple):
+    """What one device asked of one name within one hour."""
+
+    device: str
+    name: str
+    action: str
+    reason: str
+    tag: str
+    queries: int
+    first_seen: int  # epoch seconds
+    last_seen: int
+
+
+class DayCount(NamedTuple):
+    day: str  # 2026-11-21, local
+    queries: int
+
+
+_TOTALS = """
+    coalesce(sum(CASE action WHEN 'block' THEN 0 ELSE count END), 0),
+    coalesce(sum(CASE action WHEN 'block' THEN count ELSE 0 END), 0)
+"""
+_WHERE = "WHERE hour >= :since AND hour < :until AND (:device IS NULL OR device = :device)"
+
+
+class HistoryReader:
+    """Questions to history.db. Use it as a context manager. Every method raises HistoryError when it cannot be read."""
+
+    def __init__(self, path: str) -> None:
+        """Open the file. Raises HistoryError."""
+        try:
+            self._connection = open_read_only(path)
+        except sqlite3.Error as error:
+            raise HistoryError(f"{path}: {error}") from None
+        self._path = path
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file. May be called twice."""
+        self._connection.close()
+
+    def totals(self, since: int = 0, until: int = END_OF_TIME, device: str | None = None) -> Totals:
+        """Return how many queries were allowed (rewritten ones too) and blocked. Mandatory hits are not among them."""
+        (row,) = self._ask(f"SELECT {_TOTALS} FROM hours {_WHERE}", since, until, device)
+        return Totals(*row)
+
+    def by_hour(self, since: int = 0, until: int = END_OF_TIME, device: str | None = None) -> list[HourTotals]:
+        """Return the totals of each hour that has any, in order."""
+        rows = self._ask(
+            f"SELECT hour, {_TOTALS} FROM hours {_WHERE} GROUP BY hour ORDER BY hour", since, until, device
+        )
+        return [HourTotals(*row) for row in rows]
+
+    def by_device(self, since: int = 0, until: int = END_OF_TIME) -> list[DeviceTotals]:
+        """Return the totals of each device, the busiest first; "" stands for devices nobody has named."""
+        rows = self._ask(
+            f"SELECT device, {_TOTALS} FROM hours {_WHERE} GROUP BY device ORDER BY sum(count) DESC, device",
+            since,
+            until,
+            None,
+        )
+        return [DeviceTotals(*row) for row in rows]
+
+    def by_category(self, since: int = 0, until: int = END_OF_TIME, device: str | None = None) -> list[CategoryCount]:
+        """Return the counts of each tag, action and reason, the highest first."""
+        rows = self._ask(
+            f"SELECT tag, action, reason, sum(count) FROM hours {_WHERE} "
+            "GROUP BY tag, action, reason ORDER BY sum(count) DESC, tag, action, reason",
+            since,
+            until,
+            device,
+        )
+        return [CategoryCount(*row) for row in rows]
+
+    def top_names(
+        self,
+        action: str = "block",
+        since: int = 0,
+        until: int = END_OF_TIME,
+        device: str | None = None,
+        limit: int = 20,
+    ) -> list[NameCount]:
+        """Return the names asked for most, per device, the most frequent first; of profiles that show names."""
+        rows = self._ask(
+            f"SELECT device, name, reason, tag, sum(count), max(last_seen) FROM visits {_WHERE} AND action = :action "
+            "GROUP BY device, name, reason, tag ORDER BY sum(count) DESC, max(last_seen) DESC, name LIMIT :limit",
+            since,
+            until,
+            device,
+            action=action,
+            limit=limit,
+        )
+        return [NameCount(*row) for row in rows]
+
+    def last_tries(
+        self,
+        action: str = "block",
+        since: int = 0,
+        until: int = END_OF_TIME,
+        device: str | None = None,
+        limit: int = 50,
+    ) -> list[Visit]:
+        """Return what was asked last, the newest first; of profiles that show names."""
+        rows = self._ask(
+            "SELECT device, name, action, reason, tag, count, first_seen, last_seen "
+            f"FROM visits {_WHERE} AND action = :action ORDER BY last_seen DESC, name LIMIT :limit",
+            since,
+            until,
+            device,
+            action=action,
+            limit=limit,
+        )
+        return [Visit(*row) for row in rows]
+
+    def mandatory_days(self, since_day: str = "") -> list[DayCount]:
+        """Return the home's count of mandatory blocks for each day (ISO date) that has any, in order."""
+        rows = self._ask("SELECT day, count FROM mandatory WHERE day >= :day ORDER BY day", day=since_day)
+        return [DayCount(*row) for row in rows]
+
+    def known_devices(self) -> tuple[Sighting, ...]:
+        """Return the devices ever seen, the longest unseen first, as `KnownDevices` takes them."""
+        rows = self._ask("SELECT mac, first_seen, last_seen, addresses, hostname FROM sighting ORDER BY last_seen, mac")
+        return tuple(
+            Sighting(bytes.fromhex(mac.replace(":", "")), first, last, _pack_addresses(addresses), hostname)
+            for mac, first, last, addresses, hostname in rows
+        )
+
+    def oldest_hour(self) -> int | None:
+        """Return the first hour of which anything is kept, or None."""
+        (row,) = self._ask("SELECT min(hour) FROM hourly")
+        return row[0]  # type: ignore[no-any-return]
+
+    def _ask(
+        self,
+        query: str,
+        since: int = 0,
+        until: int = END_OF_TIME,
+        device: str | None = None,
+        **more: str | int,
+    ) -> list[tuple]:  # type: ignore[type-arg]
+        parameters = {"since": since, "until": until, "device": device, **more}
+        try:
+            return self._connection.execute(query, parameters).fetchall()
+        except sqlite3.Error as error:
+            raise HistoryError(f"{self._path}: {error}") from None
+
+
+def _pack_addresses(text: str) -> tuple[bytes, ...]:
+    return tuple(
+        socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address) for address in text.split()
+    )

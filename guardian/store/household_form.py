@@ -1,0 +1,151 @@
+"""The shape of a household file: what `typed_yaml` reads before names are looked up (`guardian.store.household`).
+
+`None` stands for a key that nobody wrote, so that the profile's preset speaks.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from typing import NamedTuple
+
+from guardian.config import LANGUAGES
+from guardian.config.text import read_choice
+from guardian.errors import TextError
+from guardian.policy.model import Action, Visibility, YouTube
+from guardian.store.words import Days, read_days, read_device_address, read_end, read_mac, read_start
+from guardian.typed_yaml import suggest
+
+AGE_BANDS = ("0-6", "7-9", "10-12", "13-15", "16-17")
+NO_PRESET = "none"
+NO_LIMIT = -1  # minutes: "unlimited"
+BEDTIME = "bedtime"  # the label of a window of `offline` that has none
+HOURS = "hours"  # the same for the hours of a service
+_LONGEST_TEXT = 200
+
+
+def read_label(text: str) -> str:
+    """Return a name or note as people write it; control characters are refused, they garble pages and terminals."""
+    if len(text) > _LONGEST_TEXT:
+        raise TextError(f"'{text[:40]}...' is longer than {_LONGEST_TEXT} characters")
+    if any(unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") for char in text):
+        raise TextError("a name cannot hold line breaks or control characters")
+    return text
+
+
+def read_action(text: str) -> Action:
+    """Return ALLOW or BLOCK."""
+    return Action(read_choice("allow", "block")(text))
+
+
+def read_age(text: str) -> str:
+    """Return an age band, "" for adults."""
+    if text not in ("", *AGE_BANDS):
+        raise TextError(f"'{text[:80]}' is no age band: {', '.join(AGE_BANDS)}{suggest(text, AGE_BANDS)}")
+    return text
+
+
+def read_preset(text: str) -> str:
+    """Return an age band or NO_PRESET."""
+    return text if text == NO_PRESET else read_age(text)
+
+
+def read_minutes(text: str) -> int:
+    """Return minutes a day, 0 to 1440, or NO_LIMIT."""
+    if text.lower() in ("unlimited", "none"):
+        return NO_LIMIT
+    if not re.fullmatch(r"\d{1,4}", text, re.ASCII) or int(text) > 1440:
+        raise TextError(f"'{text[:80]}' is not a number of minutes a day (0 to 1440) or 'unlimited'")
+    return int(text)
+
+
+class WindowText(NamedTuple):
+    """A window in its short form; no days = what its place says."""
+
+    days: Days | None
+    start: int
+    end: int
+
+
+def read_window(text: str) -> WindowText:
+    """Return the window of `sun-thu 21:00-07:00` or `21:00-07:00`."""
+    found = re.fullmatch(r"(?:(\S.*?) +)?(\d{1,2}:\d\d) ?- ?(\d{1,2}:\d\d)", text.strip(), re.ASCII)
+    if not found:
+        raise TextError(f"'{text[:80]}' is not a window like 'sun-thu 21:00-07:00'")
+    return WindowText(read_days(found[1]) if found[1] else None, read_start(found[2]), read_end(found[3]))
+
+
+@dataclass(frozen=True)
+class WindowForm:
+    start: int = field(metadata={"key": "from", "read": read_start})
+    end: int = field(metadata={"key": "to", "read": read_end})
+    days: tuple[Days, ...] | Days | None = field(default=None, metadata={"read": read_days})
+    label: str = field(default="", metadata={"read": read_label})
+
+
+Windows = tuple[WindowForm | WindowText, ...]
+
+
+@dataclass(frozen=True)
+class ExceptionForm:
+    day: date = field(metadata={"key": "date"})
+    offline: Windows = field(default=(), metadata={"read": read_window})
+    note: str = field(default="", metadata={"read": read_label})
+
+
+@dataclass(frozen=True)
+class RuleForm:
+    name: str
+    until: str = "forever"
+    note: str = field(default="", metadata={"read": read_label})
+
+
+@dataclass(frozen=True)
+class ServiceForm:
+    action: Action = field(default=Action.BLOCK, metadata={"read": read_action})
+    hours: Windows = field(default=(), metadata={"read": read_window})
+
+
+@dataclass(frozen=True)
+class ProfileForm:
+    name: str | None = field(default=None, metadata={"read": read_label})
+    age: str | None = field(default=None, metadata={"read": read_age})
+    preset: str | None = field(default=None, metadata={"read": read_preset})
+    filtered: bool = True
+    paused_until: str | None = None
+    offline: Windows | None = field(default=None, metadata={"read": read_window})
+    exceptions: tuple[ExceptionForm, ...] | None = None
+    minutes: Mapping[str, int] | tuple[int, ...] | int | None = field(default=None, metadata={"read": read_minutes})
+    allow: tuple[RuleForm | str, ...] = ()
+    block: tuple[RuleForm | str, ...] = ()
+    services: Mapping[str, ServiceForm | Action] = field(default_factory=dict, metadata={"read": read_action})
+    categories: tuple[str, ...] | None = None
+    allow_list_only: bool | None = None
+    safe_search: bool | None = None
+    youtube: YouTube | None = None
+    bypass_protection: bool | None = None
+    visibility: Visibility | None = None
+    language: str = field(default="", metadata={"read": read_choice("", *LANGUAGES)})
+
+
+@dataclass(frozen=True)
+class DeviceForm:
+    profile: str
+    name: str | None = field(default=None, metadata={"read": read_label})
+    macs: tuple[str, ...] | str = field(default=(), metadata={"read": read_mac})
+    addresses: tuple[str, ...] | str = field(default=(), metadata={"read": read_device_address})
+    paused_until: str | None = None
+
+
+@dataclass(frozen=True)
+class HouseholdForm:
+    timezone: str
+    language: str = field(default="ro", metadata={"read": read_choice(*LANGUAGES)})
+    new_devices: str = ""  # a profile's id
+    allow: tuple[RuleForm | str, ...] = ()
+    block: tuple[RuleForm | str, ...] = ()
+    profiles: Mapping[str, ProfileForm] = field(default_factory=dict)
+    devices: Mapping[str, DeviceForm] = field(default_factory=dict)

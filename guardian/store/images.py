@@ -1,0 +1,58 @@
+"""List images on disk: mapped to be read, written aside and renamed to be replaced."""
+
+from __future__ import annotations
+
+import mmap
+import os
+from array import array
+from collections.abc import Iterable
+from pathlib import Path
+
+from guardian.blocklist.image import Image
+from guardian.errors import ListError
+
+
+def map_image(path: str | Path) -> Image:
+    """Return the image of a file, mapped read-only: processes share its pages, and nothing is copied.
+
+    The mapping ends when the Image is forgotten. Raises ListError with the file's name: no such file, not an image, cut
+    off, damaged where lookups rely on it.
+    """
+    try:
+        with open(path, "rb") as file:
+            mapped = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+    except ValueError:
+        raise ListError(f"{path}: the file is empty") from None
+    except OSError as error:
+        raise ListError(f"{path}: {error.strerror}") from None
+    try:
+        return Image(mapped)
+    except ListError as error:
+        raise ListError(f"{path}: {error}") from None
+
+
+def write_image(path: str | Path, chunks: Iterable[bytes | bytearray | memoryview | array[int]]) -> None:
+    """Write an image so that at every moment `path` is the old one or the new one, whole, also over a power cut.
+
+    It is written beside `path` and synced, read back and checked byte for byte, and renamed. Raises ListError when
+    it does not pass the check, OSError when the disk does not take it; then `path` stays as it was.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.new")  # one writer per file: what lies here is left from a killed one
+    try:
+        with open(aside, "wb") as file:
+            for chunk in chunks:
+                file.write(chunk)
+            file.flush()
+            os.fsync(file.fileno())
+        map_image(aside).verify()
+        os.replace(aside, path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

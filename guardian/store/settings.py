@@ -1,0 +1,343 @@
+"""settings.db: what parents set, in plain tables, one row a thing.
+
+Written by one process at a time (the console, or a command); the gateway reads. The rollback journal with
+`synchronous=FULL` keeps the old state or the new one through a power cut.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from datetime import date
+
+from guardian.errors import ConfigError, Problem, TextError
+from guardian.policy.model import (
+    Action,
+    DayException,
+    Device,
+    Household,
+    Match,
+    Profile,
+    Rule,
+    SafeSearch,
+    Schedule,
+    ServiceRule,
+    Visibility,
+    Window,
+    YouTube,
+)
+from guardian.store.migrations import migrate, read_version
+from guardian.store.settings_schema import MIGRATIONS
+from guardian.store.words import format_days, read_days, read_timezone
+from guardian.typed_yaml import suggest
+
+FILE_MODE = 0o640  # the gateway reads it through its group
+_BUSY_SECONDS = 5.0
+# In this order rows can go away, whatever points at them.
+_TABLES = ("household", "device_matches", "devices", "rules", "profiles")
+
+
+def load_household(path: str) -> Household | None:
+    """Return the household in the database at `path`, None when there is none yet.
+
+    Opens the file read-only and sees one moment of it. Raises ConfigError when the file cannot be used.
+    """
+    if not os.path.exists(path):
+        return None
+    with _explain_errors(path):
+        _finish_interrupted_change(path)
+        with closing(_connect(path, "ro")) as connection:
+            connection.execute("PRAGMA query_only = ON")
+            connection.execute("BEGIN")
+            if read_version(connection, MIGRATIONS, path) < MIGRATIONS[-1].version:
+                return None  # `open_settings` of the next writer brings it up to date
+            return _read_household(connection)
+
+
+def save_household(path: str, household: Household, who: str = "", what: str = "household replaced") -> None:
+    """Replace the household in the database at `path` in one transaction; `who` and `what` go to its list of changes.
+
+    Makes the file when it is missing. Raises ConfigError when it cannot be written.
+    """
+    with _explain_errors(path), closing(open_settings(path)) as connection, _transaction(connection):
+        for table in _TABLES:
+            connection.execute(f"DELETE FROM {table}")  # noqa: S608 - names of this file
+        _write_household(connection, household)
+        _record_change(connection, who, what)
+
+
+def set_pause(path: str, *, profile: str = "", device: str = "", until: float, who: str = "") -> None:
+    """Pause a profile or a device (by id) until a moment in epoch seconds; 0 resumes, FOREVER waits for a parent.
+
+    Raises TextError when there is no such profile or device, ConfigError when the file cannot be written.
+    """
+    table, wanted = ("profiles", profile) if profile else ("devices", device)
+    with _explain_errors(path), closing(open_settings(path)) as connection, _transaction(connection):
+        done = connection.execute(
+            f"UPDATE {table} SET paused_until = ? WHERE id = ?",  # noqa: S608 - one of two names
+            (until, wanted),
+        )
+        if done.rowcount == 0:
+            known = [row[0] for row in connection.execute(f"SELECT id FROM {table}")]  # noqa: S608
+            raise TextError(f"there is no {table.removesuffix('s')} '{wanted}'{suggest(wanted, known)}")
+        _record_change(connection, who, f"{wanted} {'paused' if until else 'resumed'}")
+
+
+def list_changes(path: str, limit: int = 100) -> list[tuple[float, str, str]]:
+    """Return the last changes, newest first: (epoch seconds, who, what). Raises ConfigError."""
+    if not os.path.exists(path):
+        return []
+    with _explain_errors(path), closing(_connect(path, "ro")) as connection:
+        return list(connection.execute("SELECT at, who, what FROM changes ORDER BY id DESC LIMIT ?", (limit,)))
+
+
+def open_settings(path: str) -> sqlite3.Connection:
+    """Return a writing connection in autocommit mode to the database at `path`, made and brought up to date if need be.
+
+    Raises ConfigError, sqlite3.Error, OSError.
+    """
+    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR, FILE_MODE))  # SQLite gives its journal the same mode
+    connection = _connect(path, "rw")
+    try:
+        connection.execute("PRAGMA journal_mode = DELETE")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        migrate(connection, MIGRATIONS, path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _connect(path: str, mode: str) -> sqlite3.Connection:
+    from urllib.parse import quote
+
+    address = f"file:{quote(os.path.abspath(path))}?mode={mode}"
+    return sqlite3.connect(address, uri=True, timeout=_BUSY_SECONDS, isolation_level=None)
+
+
+def _finish_interrupted_change(path: str) -> None:
+    """Roll back what a killed writer left: a read-only connection may not, and would refuse the file."""
+    if not os.path.exists(f"{path}-journal") or not os.access(path, os.W_OK):
+        return
+    with closing(_connect(path, "rw")) as connection:
+        connection.execute("SELECT 1 FROM sqlite_schema").fetchall()
+
+
+@contextmanager
+def _explain_errors(path: str) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise ConfigError([Problem(path, f"the settings cannot be used: {error}")]) from error
+    except OSError as error:
+        raise ConfigError([Problem(path, f"the settings cannot be used: {error.strerror}")]) from error
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+
+
+def _record_change(connection: sqlite3.Connection, who: str, what: str) -> None:
+    connection.execute("INSERT INTO changes (at, who, what) VALUES (?, ?, ?)", (time.time(), who, what))
+
+
+def _write_household(connection: sqlite3.Connection, household: Household) -> None:
+    for position, profile in enumerate(household.profiles):
+        _write_profile(connection, position, profile)
+    for position, device in enumerate(household.devices):
+        connection.execute(
+            "INSERT INTO devices VALUES (?, ?, ?, ?, ?)",
+            (device.id, position, device.name, device.profile, device.paused_until),
+        )
+        matches = [("mac", value) for value in device.macs] + [("address", value) for value in device.addresses]
+        connection.executemany(
+            "INSERT INTO device_matches (device, kind, value) VALUES (?, ?, ?)",
+            [(device.id, kind, value) for kind, value in matches],
+        )
+    _write_rules(connection, None, household.rules)
+    connection.execute(
+        "INSERT INTO household VALUES (1, ?, ?, ?)",
+        (household.timezone, household.language, household.new_device_profile or None),
+    )
+
+
+def _write_profile(connection: sqlite3.Connection, position: int, profile: Profile) -> None:
+    connection.execute(
+        "INSERT INTO profiles VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            profile.id,
+            position,
+            profile.name,
+            profile.age_band,
+            profile.filtered,
+            profile.paused_until,
+            profile.allow_list_only,
+            profile.safe_search.enabled,
+            profile.safe_search.youtube.value,
+            profile.bypass_protection,
+            profile.visibility.value,
+            profile.language,
+        ),
+    )
+    connection.executemany(
+        "INSERT INTO minutes VALUES (?, ?, ?)", [(profile.id, day, each) for day, each in enumerate(profile.minutes)]
+    )
+    connection.executemany(
+        "INSERT INTO categories VALUES (?, ?)", [(profile.id, category) for category in sorted(profile.categories)]
+    )
+    _write_rules(connection, profile.id, profile.rules)
+    _write_windows(connection, "profile", profile.id, profile.schedule.windows)
+    for exception in profile.schedule.exceptions:
+        made = connection.execute(
+            "INSERT INTO exceptions (profile, day, note) VALUES (?, ?, ?)",
+            (profile.id, exception.day.isoformat(), exception.note),
+        )
+        _write_windows(connection, "exception", made.lastrowid, exception.windows)
+    for rule in profile.services:
+        made = connection.execute(
+            "INSERT INTO services (profile, service, action) VALUES (?, ?, ?)",
+            (profile.id, rule.service, rule.action.value),
+        )
+        _write_windows(connection, "service", made.lastrowid, rule.hours)
+
+
+def _write_rules(connection: sqlite3.Connection, profile: str | None, rules: Iterable[Rule]) -> None:
+    connection.executemany(
+        "INSERT INTO rules (profile, action, pattern, match, expires, note) VALUES (?, ?, ?, ?, ?, ?)",
+        [(profile, rule.action.value, rule.pattern, rule.match.value, rule.expires, rule.note) for rule in rules],
+    )
+
+
+def _write_windows(
+    connection: sqlite3.Connection, owner: str, key: str | int | None, windows: Iterable[Window]
+) -> None:
+    connection.executemany(
+        f'INSERT INTO windows ({owner}, days, start, "end", label) VALUES (?, ?, ?, ?, ?)',  # noqa: S608 - a column
+        [(key, format_days(window.days), window.start, window.end, window.label) for window in windows],
+    )
+
+
+def _read_household(connection: sqlite3.Connection) -> Household | None:
+    found = connection.execute("SELECT timezone, language, new_device_profile FROM household").fetchone()
+    if found is None:
+        return None
+    timezone, language, new_device_profile = found
+    try:
+        zone = read_timezone(timezone)
+    except TextError as error:
+        raise ConfigError([Problem("settings.db", str(error))]) from None
+    return Household(
+        timezone=timezone,
+        tz=zone,
+        profiles=_read_profiles(connection),
+        devices=_read_devices(connection),
+        new_device_profile=new_device_profile or "",
+        rules=tuple(_read_rules(connection).get(None, ())),
+        language=language,
+    )
+
+
+def _read_profiles(connection: sqlite3.Connection) -> tuple[Profile, ...]:
+    rules = _read_rules(connection)
+    offline = _read_windows(connection, "profile")
+    exceptions = _read_exceptions(connection)
+    services = _read_services(connection)
+    minutes: dict[str, list[int]] = {}
+    for profile, each in connection.execute("SELECT profile, minutes FROM minutes ORDER BY profile, day"):
+        minutes.setdefault(profile, []).append(each)
+    categories: dict[str, list[str]] = {}
+    for profile, category in connection.execute("SELECT profile, category FROM categories"):
+        categories.setdefault(profile, []).append(category)
+    rows = connection.execute(
+        "SELECT id, name, age_band, filtered, paused_until, allow_list_only, safe_search, youtube, bypass_protection,"
+        " visibility, language FROM profiles ORDER BY position"
+    )
+    return tuple(
+        Profile(
+            id=key,
+            name=name,
+            age_band=age_band,
+            filtered=bool(filtered),
+            paused_until=paused_until,
+            schedule=Schedule(tuple(offline.get(key, ())), tuple(exceptions.get(key, ()))),
+            minutes=tuple(minutes.get(key, ())),
+            rules=tuple(rules.get(key, ())),
+            services=tuple(services.get(key, ())),
+            categories=frozenset(categories.get(key, ())),
+            allow_list_only=bool(allow_list_only),
+            safe_search=SafeSearch(bool(safe_search), YouTube(youtube)),
+            bypass_protection=bool(bypass_protection),
+            visibility=Visibility(visibility),
+            language=language,
+        )
+        for (
+            key, name, age_band, filtered, paused_until, allow_list_only, safe_search, youtube, bypass_protection,
+            visibility, language,
+        ) in rows
+    )  # fmt: skip
+
+
+def _read_devices(connection: sqlite3.Connection) -> tuple[Device, ...]:
+    matches: dict[tuple[str, str], list[str]] = {}
+    for device, kind, value in connection.execute("SELECT device, kind, value FROM device_matches ORDER BY id"):
+        matches.setdefault((device, kind), []).append(value)
+    return tuple(
+        Device(
+            key, name, profile, tuple(matches.get((key, "mac"), ())), tuple(matches.get((key, "address"), ())), until
+        )
+        for key, name, profile, until in connection.execute(
+            "SELECT id, name, profile, paused_until FROM devices ORDER BY position"
+        )
+    )
+
+
+def _read_rules(connection: sqlite3.Connection) -> dict[str | None, list[Rule]]:
+    rules: dict[str | None, list[Rule]] = {}
+    for profile, action, pattern, match, expires, note in connection.execute(
+        "SELECT profile, action, pattern, match, expires, note FROM rules ORDER BY id"
+    ):
+        rules.setdefault(profile, []).append(Rule(Action(action), pattern, Match(match), expires, note))
+    return rules
+
+
+def _read_windows(connection: sqlite3.Connection, owner: str) -> dict[str | int, list[Window]]:
+    windows: dict[str | int, list[Window]] = {}
+    for key, days, start, end, label in connection.execute(
+        f'SELECT {owner}, days, start, "end", label FROM windows WHERE {owner} IS NOT NULL ORDER BY id'  # noqa: S608
+    ):
+        # Windows of a date have no days of their own.
+        chosen = frozenset(read_days(days)) if days else frozenset()
+        windows.setdefault(key, []).append(Window(chosen, start, end, label))
+    return windows
+
+
+def _read_exceptions(connection: sqlite3.Connection) -> dict[str, list[DayException]]:
+    windows = _read_windows(connection, "exception")
+    exceptions: dict[str, list[DayException]] = {}
+    for key, profile, day, note in connection.execute("SELECT id, profile, day, note FROM exceptions ORDER BY id"):
+        found = DayException(date.fromisoformat(day), tuple(windows.get(key, ())), note)
+        exceptions.setdefault(profile, []).append(found)
+    return exceptions
+
+
+def _read_services(connection: sqlite3.Connection) -> dict[str, list[ServiceRule]]:
+    windows = _read_windows(connection, "service")
+    services: dict[str, list[ServiceRule]] = {}
+    for key, profile, service, action in connection.execute(
+        "SELECT id, profile, service, action FROM services ORDER BY id"
+    ):
+        found = ServiceRule(service, Action(action), tuple(windows.get(key, ())))
+        services.setdefault(profile, []).append(found)
+    return services

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from guardian.blocklist import entry
+from guardian.blocklist.parse import parse_list, unpack
+from guardian.names import format_name
+
+ZONE = b"""\
+$TTL 300
+@ IN SOA localhost. root.localhost. (
+      1 ; serial
+      3600 900
+      604800 300 )
+  IN NS localhost.
+block.example        CNAME .
+*.block.example      CNAME .
+nodata.example 60 IN CNAME *.
+drop.example         CNAME rpz-drop.
+pass.example         CNAME rpz-passthru.
+*.pass.example       CNAME rpz-passthru.
+self.example         CNAME self.example.
+null.example         A 0.0.0.0
+wall.example         CNAME page.isp.example.
+wall2.example        A 192.0.2.1
+32.1.2.0.192.rpz-ip  CNAME .
+ns.example.rpz-nsdname CNAME .
+text.example         TXT "a ( that ; is quoted"
+tcp.example          CNAME rpz-tcp-only.
+com                  CNAME .
+a*b.example          CNAME .
+"""
+
+
+def names(packed: bytes) -> list[str]:
+    return sorted(map(format_name, unpack(packed)))
+
+
+def test_a_zone_is_read_by_its_actions() -> None:
+    parsed = parse_list(ZONE)
+    assert parsed.facts.format == "rpz"
+    assert names(parsed.block) == ["block.example"]
+    assert names(parsed.block_exact) == ["block.example", "drop.example", "nodata.example", "null.example"]
+    assert names(parsed.allow) == ["pass.example"]
+    assert names(parsed.allow_exact) == ["pass.example", "self.example"]
+    assert dict(parsed.facts.refused) == {
+        entry.REDIRECT: 2,
+        entry.UNSUPPORTED: 4,
+        entry.SINGLE_LABEL: 1,
+        entry.PATTERN: 1,
+    }
+
+
+def test_owners_are_relative_to_the_zone() -> None:
+    zone = b"""\
+$ORIGIN rpz.isp.example.
+@ SOA localhost. root.localhost. 1 2 3 4 5
+a.example CNAME .
+b.example.rpz.isp.example. CNAME .
+c.example. CNAME .
+$ORIGIN example.rpz.isp.example.
+d CNAME .
+  A 0.0.0.0
+*.e CNAME .
+"""
+    parsed = parse_list(zone, "rpz")
+    assert names(parsed.block_exact) == ["a.example", "b.example", "d.example", "d.example"]
+    assert names(parsed.block) == ["e.example"]
+    assert dict(parsed.facts.refused) == {entry.UNSUPPORTED: 1}
+    assert parsed == parse_list(zone, "rpz", careful=True)
+
+
+def test_a_parenthesis_that_is_never_closed_does_not_swallow_the_list() -> None:
+    zone = b"@ SOA localhost. root.localhost. ( 1\n" + b"".join(b"n%d.example CNAME .\n" % n for n in range(1000))
+    parsed = parse_list(zone, "rpz")
+    assert parsed.facts.entries > 900
+    assert parsed.facts.refused == {entry.NOT_A_NAME: 1}

@@ -1,0 +1,150 @@
+"""What stands on the pages, and what never does."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from guardian.blockpage.facts import BlockInfo, DeviceInfo, LegalNotice, PageSettings
+from guardian.blockpage.page import Pages, escape
+from guardian.messages import LANGUAGES, Messages
+from guardian.policy.model import Reason
+
+Block = Callable[..., BlockInfo]
+VOID = {"meta", "br", "path", "rect", "circle"}
+
+
+class Reader(HTMLParser):
+    """Checks that tags nest and collects what a page holds."""
+
+    def __init__(self, page: bytes) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str, str]] = []
+        self.words = ""
+        self.feed(page.decode())
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.words += data
+
+
+@pytest.fixture
+def pages(messages: Messages, settings: PageSettings) -> Pages:
+    return Pages(messages, settings)
+
+
+@pytest.fixture
+def all_pages(pages: Pages, block: Block) -> Callable[[str], list[bytes]]:
+    def make(language: str) -> list[bytes]:
+        return [
+            *(pages.blocked(language, "a.example", block(reason, "", 0.0)) for reason in Reason),
+            pages.mandatory(language, block(Reason.MANDATORY, "mandatory:national")),
+            pages.open_again(language, "a.example"),
+            pages.home(language, DeviceInfo(True, "Ana")),
+            pages.error(language),
+        ]
+
+    return make
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_page_is_whole_and_asks_for_nothing(all_pages: Callable[[str], list[bytes]], language: str) -> None:
+    for page in all_pages(language):
+        reader = Reader(page)
+        assert reader.tags.count("h1") == 1
+        assert not {"script", "img", "link", "iframe", "form", "input", "object", "base"} & set(reader.tags)
+        assert not [name for _, name, _ in reader.attributes if name.startswith("on") or name in ("src", "style")]
+        assert ("html", "lang", language) in reader.attributes
+        assert not re.search(r"[{}]|javascript:", reader.words)
+        links = [value for tag, name, value in reader.attributes if (tag, name) == ("a", "href")]
+        assert all(re.match(r"https://|tel:\d+$|$", link) for link in links)
+        assert len(page) < 16384  # one round trip on any line
+
+
+def test_site_page_says_what_why_and_what_to_do(pages: Pages, block: Block) -> None:
+    words = Reader(pages.blocked("en", "casino.example", block(Reason.CATEGORY, "category:gambling"))).words
+    for piece in ("casino.example", "Gambling en", "Show this page to a parent", "116 111", "Provider & Sons, 1181"):
+        assert piece in words
+    assert words.index("Moldovan line en") < words.index("Emergency en") < words.index("Only English")
+    assert "Romanian line" not in words  # another country's
+    assert "Worried" not in words
+    assert "report.example" in words
+
+
+def test_a_child_never_reads_of_guilt_at_bedtime(pages: Pages, block: Block) -> None:
+    words = Reader(pages.blocked("en", "a.example", block(Reason.SCHEDULE, "schedule:bedtime"))).words
+    assert "a.example" not in words  # everything is closed; the site is not to blame
+    assert "wrong" not in words
+
+
+def test_mandatory_page_names_the_authority_and_nothing_else(pages: Pages, block: Block) -> None:
+    legal = LegalNotice("Court <1>", "Law 42", "https://appeal.example/?a=1&b=2")
+    page = pages.mandatory("en", block(Reason.MANDATORY, "mandatory:secret-list", legal=legal))
+    reader = Reader(page)
+    for piece in ("Court <1>", "Law 42", "https://appeal.example/?a=1&b=2", "Worried en", "116 111", "report.example"):
+        assert piece in reader.words
+    assert "secret-list" not in page.decode()
+    hostile = legal._replace(appeal="javascript:alert(1)")
+    page = pages.mandatory("en", block(Reason.MANDATORY, "mandatory:x", legal=hostile))
+    assert b"javascript" not in page
+
+
+@pytest.mark.parametrize(
+    ("device", "expected"),
+    [
+        (None, "does not know this device yet"),
+        (DeviceInfo(True, "Ana <3"), "The rules of “Ana <3” hold"),
+        (DeviceInfo(True), "rules for new devices"),
+        (DeviceInfo(False, "Parents"), "No family rules"),
+    ],
+)
+def test_home_page_tells_what_holds(pages: Pages, device: DeviceInfo | None, expected: str) -> None:
+    assert expected in Reader(pages.home("en", device)).words
+
+
+def test_without_helplines_no_empty_headings(messages: Messages, block: Block) -> None:
+    reader = Reader(Pages(messages, PageSettings()).mandatory("en", block(Reason.MANDATORY, "mandatory:x")))
+    assert "ul" not in reader.tags
+    assert "h2" not in reader.tags
+
+
+@given(st.text(max_size=60))
+def test_values_stay_text(text: str) -> None:
+    escaped = escape(text)
+    assert not set("<>\"'") & set(escaped)
+    reader = Reader(f"<p>{escaped}</p>".encode())
+    assert reader.words == "".join(char for char in text if char.isprintable())
+    assert reader.tags == ["p"]
+
+
+def test_direction_and_control_characters_are_taken_out() -> None:
+    assert escape("a\u202eb\u2066c\u200fd\x00e\nf\ufeffg") == "abcdefg"
+
+
+def test_hostile_names_of_parents_and_lists_stay_text(pages: Pages, block: Block) -> None:
+    hostile = '<script>alert(1)</script>" onload="x'
+    page = pages.blocked("en", "a.example", block(Reason.SERVICE, "service:x", service=hostile))
+    page += pages.blocked("en", "a.example", block(Reason.SCHEDULE, f"schedule:{hostile}", 0.0))
+    page += pages.home("en", DeviceInfo(True, hostile))
+    assert b"<script" not in page
+    assert b'" onload' not in page

@@ -1,0 +1,238 @@
+"""The server on real loopback sockets, with polite and with hostile clients."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+
+import guardian.blockpage.server as server_module
+from guardian.blockpage import BlockInfo, BlockPage, DeviceInfo, PageSettings
+from guardian.blockpage.server import MAX_CONNECTIONS_PER_CLIENT
+from guardian.config import Endpoint
+from guardian.policy.model import Reason
+
+Block = Callable[..., BlockInfo]
+Serve = Callable[[Callable[[Endpoint], Awaitable[None]]], None]
+
+LOOPBACK = Endpoint("127.0.0.1", 0)
+
+
+class Asked:
+    """What the server asked about, so that tests see that nothing else was."""
+
+    def __init__(self, block: Block) -> None:
+        self.names: list[tuple[str, str]] = []
+        self._block = block
+
+    def explain(self, client: str, host: str) -> BlockInfo | None:
+        self.names.append((client, host))
+        return {
+            "casino.example": self._block(Reason.CATEGORY, "category:gambling"),
+            "russian.example": self._block(Reason.RULE, "rule:block x", language="ru"),
+            "law.example": self._block(Reason.MANDATORY, "mandatory:x"),
+            "[odd]": None,
+        }.get(host)
+
+    def describe(self, client: str) -> DeviceInfo | None:
+        return DeviceInfo(True, "Ana")
+
+
+@pytest.fixture
+def asked(block: Block) -> Asked:
+    return Asked(block)
+
+
+@pytest.fixture
+def serve(asked: Asked, settings: PageSettings) -> Serve:
+    """Run a coroutine function against a listening block page."""
+
+    @asynccontextmanager
+    async def listening() -> AsyncIterator[Endpoint]:
+        page = BlockPage([LOOPBACK], asked.explain, asked.describe, settings)
+        await page.start()
+        try:
+            yield page.addresses[0]
+        finally:
+            await page.close()
+
+    def run(client: Callable[[Endpoint], Awaitable[None]]) -> None:
+        async def main() -> None:
+            async with listening() as endpoint:
+                await client(endpoint)
+
+        asyncio.run(main())
+
+    return run
+
+
+async def exchange(endpoint: Endpoint, data: bytes) -> bytes:
+    reader, writer = await asyncio.open_connection(endpoint.host, endpoint.port)
+    try:
+        writer.write(data)
+        return await reader.read()
+    finally:
+        writer.close()
+
+
+def get(host: str, *lines: str, method: str = "GET", path: str = "/") -> bytes:
+    return "\r\n".join([f"{method} {path} HTTP/1.1", f"Host: {host}", *lines, "", ""]).encode()
+
+
+def split(response: bytes) -> tuple[int, dict[str, str], bytes]:
+    head, _, body = response.partition(b"\r\n\r\n")
+    status, *fields = head.decode("ascii").split("\r\n")
+    return int(status.split()[1]), dict(field.split(": ", 1) for field in fields), body
+
+
+def test_blocked_page(serve: Serve, asked: Asked) -> None:
+    async def client(endpoint: Endpoint) -> None:
+        response = await exchange(endpoint, get("Casino.Example:80", "Accept-Language: en"))
+        status, fields, body = split(response)
+        assert status == 403
+        assert fields["Content-Language"] == "en"
+        assert fields["Cache-Control"] == "no-store"
+        assert fields["Connection"] == "close"
+        assert fields["X-Content-Type-Options"] == "nosniff"
+        assert fields["Referrer-Policy"] == "no-referrer"
+        assert fields["Content-Security-Policy"].startswith("default-src 'none'; style-src 'sha256-")
+        assert int(fields["Content-Length"]) == len(body)
+        assert "Gambling en" in body.decode()
+        head_only = await exchange(endpoint, get("casino.example", "Accept-Language: en", method="HEAD"))
+        assert head_only == response[: -len(body)]
+
+    serve(client)
+    assert asked.names == [("127.0.0.1", "casino.example")] * 2
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status", "words"),
+    [
+        (get("casino.example"), 403, "Saitul"),  # the household's language
+        (get("casino.example", "Accept-Language: ru"), 403, "Этот сайт"),
+        (get("russian.example", "Accept-Language: en"), 403, "Этот сайт"),  # the profile's wish wins
+        (get("law.example"), 451, "prin lege"),
+        (get("free.example"), 503, "deschis acum"),
+        (get("guardian.home.arpa"), 200, "„Ana”"),
+        (get("localhost"), 200, "„Ana”"),
+        (get("127.0.0.1"), 200, "„Ana”"),
+        (get("[::1]:80"), 200, "„Ana”"),
+        (b"GET / HTTP/1.0\r\n\r\n", 200, "„Ana”"),
+        (get("casino.example", path="/favicon.ico"), 404, ""),
+        (get("casino.example", "Content-Length: 5", method="POST"), 405, "Nu a mers"),
+        (get("a\u202eb.example"), 400, "Nu a mers"),
+        (get("<script>"), 400, "Nu a mers"),
+        (b"\x16\x03\x01\x02\x00\x01\r\n\r\n", 400, "Nu a mers"),  # TLS on the wrong port
+        (get("a", "X: " + "y" * 9000), 431, "Nu a mers"),
+    ],
+)
+def test_answers(serve: Serve, request_bytes: bytes, status: int, words: str) -> None:
+    async def client(endpoint: Endpoint) -> None:
+        got, fields, body = split(await exchange(endpoint, request_bytes))
+        assert got == status
+        assert words in body.decode()
+        assert int(fields["Content-Length"]) == len(body)
+        assert b"<script" not in body
+
+    serve(client)
+
+
+def test_mandatory_answer_names_no_site(serve: Serve) -> None:
+    async def client(endpoint: Endpoint) -> None:
+        response = await exchange(endpoint, get("law.example", path="/secret"))
+        assert b"law.example" not in response
+        assert b"secret" not in response
+        assert split(response)[1]["Link"] == '<http://guardian.home.arpa/>; rel="blocked-by"'
+
+    serve(client)
+
+
+def test_pieces_pipelines_and_early_ends(serve: Serve, asked: Asked) -> None:
+    async def client(endpoint: Endpoint) -> None:
+        reader, writer = await asyncio.open_connection(*endpoint)
+        for piece in get("casino.example"):
+            writer.write(bytes([piece]))
+            await writer.drain()
+        assert split(await reader.read())[0] == 403
+        writer.close()
+        # A second request on the connection is not read.
+        twice = await exchange(endpoint, get("casino.example") * 2)
+        assert twice.count(b"HTTP/1.1 ") == 1
+        # Half a request and a goodbye.
+        reader, writer = await asyncio.open_connection(*endpoint)
+        writer.write(b"GET / HT")
+        writer.write_eof()
+        assert await reader.read() == b""
+        writer.close()
+
+    serve(client)
+    assert len(asked.names) == 2
+
+
+def test_one_client_cannot_take_all_places(serve: Serve) -> None:
+    async def client(endpoint: Endpoint) -> None:
+        held = [await asyncio.open_connection(*endpoint) for _ in range(MAX_CONNECTIONS_PER_CLIENT)]
+        reader, writer = await asyncio.open_connection(*endpoint)
+        with suppress(ConnectionResetError):  # the usual way to be shown the door
+            assert await reader.read() == b""
+        writer.close()
+        reader, writer = await asyncio.open_connection(*endpoint, local_addr=("127.0.0.2", 0))
+        writer.write(get("casino.example"))
+        assert split(await reader.read())[0] == 403
+        writer.close()
+        # Those who wait get their answer, and their places are free again.
+        for reader, writer in held:
+            writer.write(get("casino.example"))
+            assert split(await reader.read())[0] == 403
+            writer.close()
+        assert split(await exchange(endpoint, get("casino.example")))[0] == 403
+
+    serve(client)
+
+
+def test_a_client_that_says_nothing_is_let_go(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_module, "DEADLINE", 0.05)
+
+    async def client(endpoint: Endpoint) -> None:
+        reader, writer = await asyncio.open_connection(*endpoint)
+        writer.write(b"GET / HTTP/1.1\r\n")
+        with suppress(ConnectionResetError):
+            assert await reader.read() == b""
+        writer.close()
+
+    serve(client)
+
+
+def test_close_ends_waiting_clients_and_frees_the_port(asked: Asked, settings: PageSettings) -> None:
+    async def main() -> None:
+        page = BlockPage([LOOPBACK, LOOPBACK], asked.explain, asked.describe, settings)
+        await page.start()
+        assert len(page.addresses) == 2
+        endpoint = page.addresses[0]
+        _, writer = await asyncio.open_connection(*endpoint)
+        await page.close()
+        assert page.addresses == ()
+        again = BlockPage([endpoint], asked.explain, asked.describe, settings)
+        await again.start()
+        with pytest.raises(OSError, match="address already in use"):
+            await BlockPage([LOOPBACK, endpoint], asked.explain, asked.describe, settings).start()
+        await again.close()
+        writer.close()
+
+    asyncio.run(main())
+
+
+def test_new_settings_hold_for_the_next_page(asked: Asked, settings: PageSettings) -> None:
+    async def main() -> None:
+        page = BlockPage([LOOPBACK], asked.explain, asked.describe, settings)
+        await page.start()
+        assert "Provider" in (await exchange(page.addresses[0], get("casino.example"))).decode()
+        page.use(PageSettings(language="en"))
+        body = (await exchange(page.addresses[0], get("casino.example"))).decode()
+        assert "Provider" not in body
+        assert "This site is closed here" in body
+        await page.close()
+
+    asyncio.run(main())

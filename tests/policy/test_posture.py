@@ -1,0 +1,94 @@
+"""What is kept per client: until when, why then, and what does not depend on the name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from guardian.policy.compile import Policy
+from guardian.policy.model import (
+    FOREVER,
+    Action,
+    Device,
+    Profile,
+    SafeSearch,
+    Schedule,
+    ServiceRule,
+    Visibility,
+    Window,
+)
+from guardian.policy.posture import posture_of, posture_of_profile
+from guardian.policy.rules import parse_rule
+
+DAILY = frozenset(range(7))
+KID = Profile("kid", "Kid", visibility=Visibility.CATEGORIES)
+BEDTIME = Schedule((Window(DAILY, 21 * 60, 7 * 60), Window(DAILY, 15 * 60, 16 * 60, "homework")))
+EXPIRING = (parse_rule("a.example", Action.ALLOW, 1795440600.0),)  # 2026-11-23 15:30 in Chisinau
+OPEN_HOURS = (ServiceRule("youtube", Action.BLOCK, (Window(DAILY, 17 * 60, 18 * 60),)),)
+
+
+@pytest.mark.parametrize(
+    ("profile", "now", "until", "cause"),
+    [
+        (KID, "15:10", None, ""),
+        (replace(KID, schedule=BEDTIME), "12:00", "15:00", "homework begins"),
+        (replace(KID, schedule=BEDTIME), "15:00", "16:00", "homework ends"),
+        (replace(KID, schedule=BEDTIME), "06:59", "07:00", "bedtime ends"),
+        (replace(KID, minutes=(60,) * 7), "15:10", "24:00", "a new day begins"),
+        (replace(KID, rules=EXPIRING), "15:10", "15:30", "a rule expires"),
+        (replace(KID, rules=EXPIRING), "15:30", None, ""),
+        (replace(KID, rules=EXPIRING, filtered=False), "15:10", None, ""),
+        (replace(KID, services=OPEN_HOURS), "15:10", "17:00", "youtube opens"),
+        (replace(KID, services=OPEN_HOURS), "17:00", "18:00", "youtube closes"),
+        (replace(KID, paused_until=1795440600.0, schedule=BEDTIME), "15:10", "15:30", "the pause ends"),
+        (replace(KID, paused_until=FOREVER, schedule=BEDTIME), "15:10", None, ""),
+    ],
+)
+def test_until_and_why_then(
+    home: Callable[..., Policy], at: Callable[..., float], profile: Profile, now: str, until: str | None, cause: str
+) -> None:
+    posture = posture_of(home(profile), "kid", at(f"2026-11-23 {now}"))
+    moment = FOREVER
+    if until is not None:
+        moment = at("2026-11-24 00:00") if until == "24:00" else at(f"2026-11-23 {until}")
+    assert (posture.until, posture.cause) == (moment, cause)
+
+
+def test_labels_that_follow_each_other(home: Callable[..., Policy], at: Callable[..., float]) -> None:
+    both = Schedule((Window(DAILY, 15 * 60, 21 * 60, "homework"), Window(DAILY, 21 * 60, 7 * 60)))
+    posture = posture_of(home(replace(KID, schedule=both)), "kid", at("2026-11-23 20:00"))
+    assert (posture.until, posture.cause) == (at("2026-11-23 21:00"), "bedtime begins")
+
+
+def test_a_pause_of_a_device_is_not_a_pause_of_the_profile(
+    home: Callable[..., Policy], at: Callable[..., float]
+) -> None:
+    now = at("2026-11-23 15:10")
+    tablets = (Device("one", "One", "kid", paused_until=now + 60), Device("two", "Two", "kid"))
+    policy = home(KID, devices=tablets)
+    one, two = posture_of(policy, "one", now), posture_of(policy, "two", now)
+    assert one.stop is not None
+    assert (one.device, one.profile, one.stop.rule, one.until) == ("one", "kid", "pause:device", now + 60)
+    assert two.stop is None
+    assert posture_of(policy, "one", now + 60).stop is None
+    assert posture_of_profile(policy, "kid", now).stop is None
+
+
+def test_what_does_not_depend_on_the_name(home: Callable[..., Policy], at: Callable[..., float]) -> None:
+    now = at("2026-11-23 15:10")
+    child = posture_of(home(KID), "kid", now)
+    adult = posture_of(home(replace(KID, filtered=False, allow_list_only=True)), "kid", now)
+    assert (child.strip_ech, child.visibility, child.by_name, child.unreadable.action) == (
+        True,
+        Visibility.CATEGORIES,
+        False,
+        Action.BLOCK,
+    )
+    assert (adult.strip_ech, adult.by_name, adult.allow_list_only) == (False,) * 3
+    assert adult.unreadable is adult.default
+    assert adult.heard == adult.final == child.final != child.heard
+    assert posture_of(home(replace(KID, safe_search=SafeSearch(True))), "kid", now).by_name
+    assert posture_of(home(replace(KID, rules=EXPIRING)), "kid", now).by_name
+    assert not posture_of(home(replace(KID, rules=EXPIRING, paused_until=FOREVER)), "kid", now).by_name

@@ -1,0 +1,194 @@
+"""The schedule against an oracle that knows nothing but the clock on the wall, minute by minute."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from guardian.policy.model import FOREVER, DayException, Schedule, Window
+from guardian.policy.posix_tz import parse_posix_tz
+from guardian.policy.schedule import active_window, local_date, next_change, next_midnight
+
+CHISINAU = ZoneInfo("Europe/Chisinau")
+DAILY = frozenset(range(7))
+# Days around which the clock changes, leap days, and an ordinary week. The last zone jumps over midnight.
+CASES = [
+    (CHISINAU, [date(2026, 3, 29), date(2026, 10, 25), date(2028, 2, 29), date(2026, 6, 10)]),
+    (ZoneInfo("America/New_York"), [date(2026, 3, 8), date(2026, 11, 1), date(2026, 12, 31)]),
+    (ZoneInfo("Australia/Lord_Howe"), [date(2026, 4, 5), date(2026, 10, 4), date(2027, 3, 1)]),
+    (ZoneInfo("Asia/Beirut"), [date(2026, 3, 29), date(2026, 10, 25)]),
+    (parse_posix_tz("<-0330>3:30<-0230>,M3.2.0/0:01,M11.1.0/0:01"), [date(2026, 3, 8), date(2026, 11, 1)]),
+]
+
+
+def label_by_the_wall_clock(schedule: Schedule, wall: datetime) -> str | None:
+    """The oracle: look at the date and the minute, go through yesterday's and today's windows."""
+
+    def starting(day: date) -> list[Window]:
+        exceptions = [exception for exception in schedule.exceptions if exception.day == day]
+        if exceptions:
+            return [window for exception in exceptions for window in exception.windows]
+        return [window for window in schedule.windows if day.weekday() in window.days]
+
+    minute, best, label = wall.hour * 60 + wall.minute, -1, None
+    for day, shift in ((wall.date() - timedelta(days=1), 1440), (wall.date(), 0)):
+        for window in starting(day):
+            length = window.end - window.start if window.end > window.start else window.end + 1440 - window.start
+            if window.start <= minute + shift < window.start + length and window.start + length - shift > best:
+                best, label = window.start + length - shift, window.label
+    return label
+
+
+def label_now(schedule: Schedule, tz: object, now: float) -> str | None:
+    window = active_window(schedule, tz, now)  # type: ignore[arg-type]
+    return None if window is None else window.label
+
+
+minutes = st.one_of(st.integers(0, 1439), st.sampled_from([0, 60, 119, 120, 150, 180, 239, 1380, 1439]))
+windows = st.builds(
+    Window,
+    days=st.frozensets(st.integers(0, 6), min_size=1),
+    start=minutes,
+    end=st.one_of(minutes, st.just(1440)),
+    label=st.sampled_from(["bedtime", "homework"]),
+)
+
+
+@st.composite
+def schedules(draw: st.DrawFn, near: date) -> Schedule:
+    days = st.integers(-2, 9).map(lambda shift: near + timedelta(days=shift))
+    exceptions = st.builds(DayException, day=days, windows=st.lists(windows, max_size=2).map(tuple))
+    return Schedule(
+        tuple(draw(st.lists(windows, max_size=4))),
+        tuple(draw(st.lists(exceptions, max_size=3))),
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_equals_the_oracle_minute_by_minute(data: st.DataObject) -> None:
+    tz, days = data.draw(st.sampled_from(CASES))
+    near = data.draw(st.sampled_from(days))
+    schedule = data.draw(schedules(near))
+    begin = datetime(near.year, near.month, near.day, tzinfo=tz).timestamp() // 60 * 60 - 86400
+    moments = [begin + 60 * minute for minute in range(3 * 1440)]
+    labels = [label_by_the_wall_clock(schedule, datetime.fromtimestamp(moment, tz)) for moment in moments]
+    # `next_change` from a few moments, and from each change to the next, must be where the oracle's label changes.
+    changes = [index for index in range(1, len(labels)) if labels[index] != labels[index - 1]]
+    starts = {0, *changes[:20], data.draw(st.integers(0, len(labels) - 1))}
+    for start in sorted(starts):
+        expected = next((moments[index] for index in changes if index > start), None)
+        found = next_change(schedule, tz, moments[start] + data.draw(st.sampled_from([0, 0.25, 59.5])))
+        assert found == expected if expected is not None else found > moments[-1]
+    for index in range(0, len(labels), 7):
+        assert label_now(schedule, tz, moments[index]) == labels[index]
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.data())
+def test_a_far_change_is_found_and_forever_is_true(data: st.DataObject) -> None:
+    tz, days = data.draw(st.sampled_from(CASES))
+    near = data.draw(st.sampled_from(days))
+    week = data.draw(st.sampled_from([(), (Window(DAILY, 0, 1440),), (Window(DAILY, 600, 600),)]))
+    far = near + timedelta(days=data.draw(st.integers(0, 40)))
+    exception = DayException(far, tuple(data.draw(st.lists(windows, max_size=1))))
+    schedule = Schedule(week, (exception,) if data.draw(st.booleans()) else ())
+    now = datetime(near.year, near.month, near.day, 12, tzinfo=tz).timestamp()
+    begin = label_by_the_wall_clock(schedule, datetime.fromtimestamp(now, tz))
+    moments = (now + 60 * minute for minute in range(44 * 1440))
+    expected = next(
+        (
+            moment
+            for moment in moments
+            if label_by_the_wall_clock(schedule, datetime.fromtimestamp(moment, tz)) != begin
+        ),
+        FOREVER,
+    )
+    assert next_change(schedule, tz, now) == expected
+
+
+BEDTIME = Window(DAILY, 21 * 60, 7 * 60)
+
+
+@pytest.mark.parametrize(
+    ("windows", "begin", "fold", "change", "minutes"),
+    [
+        # The nights on which the clock jumps forward, and back.
+        ([(23 * 60, 7 * 60)], "2026-03-28 23:00", 0, "2026-03-29 07:00", 7 * 60),
+        ([(23 * 60, 7 * 60)], "2026-10-24 23:00", 0, "2026-10-25 07:00", 9 * 60),
+        ([(0, 1440)], "2026-06-10 12:00", 0, None, 0),
+        ([(600, 660), (660, 720)], "2026-06-10 10:00", 0, "2026-06-10 12:00", 120),  # they touch
+        ([(600, 680), (660, 720)], "2026-06-10 10:00", 0, "2026-06-10 12:00", 120),  # they overlap
+        ([(600, 1440), (0, 60)], "2026-06-10 10:00", 0, "2026-06-11 01:00", 15 * 60),  # they meet at midnight
+        ([(600, 600)], "2026-06-10 10:00", 0, None, 0),  # a whole day from ten to ten, every day
+    ],
+)
+def test_windows_in_words(
+    at: Callable[..., float], windows: list[tuple[int, int]], begin: str, fold: int, change: str | None, minutes: int
+) -> None:
+    schedule = Schedule(tuple(Window(DAILY, start, end) for start, end in windows))
+    now = at(begin, fold)
+    assert active_window(schedule, CHISINAU, now) is not None
+    if change is None:
+        assert next_change(schedule, CHISINAU, now) == FOREVER
+    else:
+        assert next_change(schedule, CHISINAU, now) == at(change) == now + 60 * minutes
+
+
+def test_the_night_the_clock_jumps_in_new_york() -> None:
+    new_york = ZoneInfo("America/New_York")
+    schedule = Schedule((Window(frozenset({6}), 120, 180),))  # Sundays 02:00-03:00
+    saturday = datetime(2026, 3, 7, 12, tzinfo=new_york).timestamp()
+    # On 8 March 02:00-03:00 does not exist: the next change is a week later.
+    assert next_change(schedule, new_york, saturday) == datetime(2026, 3, 15, 2, tzinfo=new_york).timestamp()
+    # On 1 November 01:30-02:00 comes twice, and is closed twice.
+    schedule = Schedule((Window(frozenset({6}), 90, 120),))
+    moment, edges = datetime(2026, 10, 31, 12, tzinfo=new_york).timestamp(), []
+    for _ in range(4):
+        moment = next_change(schedule, new_york, moment)
+        edges.append(datetime.fromtimestamp(moment, new_york))
+    assert [(edge.strftime("%H:%M"), edge.fold) for edge in edges] == [
+        ("01:30", 0),
+        ("01:00", 1),  # the clock falls back from 02:00 to 01:00: online again for half an hour
+        ("01:30", 1),
+        ("02:00", 0),
+    ]
+
+
+def test_of_overlapping_windows_the_last_to_end_speaks(at: Callable[..., float]) -> None:
+    schedule = Schedule((Window(DAILY, 16 * 60, 22 * 60, "homework"), BEDTIME))
+    assert label_now(schedule, CHISINAU, at("2026-06-10 17:00")) == "homework"
+    assert next_change(schedule, CHISINAU, at("2026-06-10 17:00")) == at("2026-06-10 21:00")
+    assert label_now(schedule, CHISINAU, at("2026-06-10 21:30")) == "bedtime"
+    assert next_change(schedule, CHISINAU, at("2026-06-10 21:30")) == at("2026-06-11 07:00")
+
+
+def test_an_exception_replaces_what_starts_on_its_date_only(at: Callable[..., float]) -> None:
+    late = Window(frozenset(), 60, 420)  # its `days` are not looked at
+    schedule = Schedule((BEDTIME,), (DayException(date(2026, 12, 31), ()), DayException(date(2027, 1, 1), (late,))))
+    assert label_now(schedule, CHISINAU, at("2026-12-31 06:59")) == "bedtime"  # began on the 30th
+    assert next_change(schedule, CHISINAU, at("2026-12-31 08:00")) == at("2027-01-01 01:00")
+    assert next_change(schedule, CHISINAU, at("2027-01-01 02:00")) == at("2027-01-01 07:00")
+    assert next_change(schedule, CHISINAU, at("2027-01-01 12:00")) == at("2027-01-02 21:00")
+
+
+def test_exceptions_at_the_ends_of_the_calendar_do_no_harm(at: Callable[..., float]) -> None:
+    ends = (DayException(date.min, (BEDTIME,)), DayException(date.max, (BEDTIME,)))
+    assert next_change(Schedule((), ends), CHISINAU, at("2026-06-10 12:00")) == FOREVER
+    assert next_change(Schedule(), CHISINAU, at("2026-06-10 12:00")) == FOREVER
+
+
+@pytest.mark.parametrize("zone", ["Europe/Chisinau", "Asia/Beirut", "America/Havana", "Pacific/Apia"])
+def test_midnight_is_the_first_moment_of_another_date(zone: str) -> None:
+    tz = ZoneInfo(zone)
+    for text in ("2011-12-28", "2026-03-06", "2026-03-27", "2026-10-23", "2026-10-30"):
+        begin = datetime.fromisoformat(text).replace(tzinfo=tz).timestamp()
+        for hour in range(0, 96, 5):
+            now = begin + hour * 3600 + 0.5
+            midnight = next_midnight(tz, now)
+            assert local_date(tz, midnight) > local_date(tz, midnight - 1) == local_date(tz, now)
