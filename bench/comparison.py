@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from bench.load import WORK, LoadResult, Query, compile_program, cores, pinned, run_load, write_queries
+from bench.load import HOST, WORK, LoadResult, Query, compile_program, cores, pinned, run_load, write_queries
 from bench.names import Corpus
 from bench.peers import Server, ask, free_port
 from bench.scenarios import CLIENTS, Scenario, make_random
@@ -53,7 +53,7 @@ def say(text: str) -> None:
 def run_upstream(core: int) -> Iterator[int]:
     """Run the upstream on a core; yield its port. In a comparison it shares the generator's core."""
     port = free_port()
-    process = subprocess.Popen(pinned(core, [compile_program("upstream"), "127.0.0.1", str(port)]))
+    process = subprocess.Popen(pinned(core, [compile_program("upstream"), HOST, str(port)]))
     try:
         while ask(port, Query("example.com"), timeout=0.05) is None:
             if process.poll() is not None:
@@ -74,16 +74,16 @@ def measure_generator(corpus: Corpus) -> float:
 
 def check_answers(server: Server, corpus: Corpus) -> None:
     """Ask samples of all kinds of names. Raises SystemExit when the server does not do what is about to be timed."""
-    child, adult = "127.0.0.2", f"127.0.0.{1 + CLIENTS}"
+    child, adult = 0, CLIENTS - 1
     blocked = [(name, child, 3) for name in corpus.blocked[:: max(1, len(corpus.blocked) // CHECKED)]]
     asked = blocked + [(name, child, 0) for name in corpus.allowed[:: max(1, len(corpus.allowed) // CHECKED)]]
     if server.name == "guardian":
         asked += [(corpus.blocked[0], adult, 0), (corpus.mandatory()[0], adult, 3)]
     wrong = []
-    for name, source, rcode in asked:
-        reply = ask(server.port, Query(name), source=source)
+    for name, client, rcode in asked:
+        reply = ask(server.port, Query(name), client=client)
         if reply is None or reply.rcode != rcode or (rcode == 0 and reply.answers == 0):
-            wrong.append(f"{name} asked from {source}: {reply}, not RCODE {rcode}")
+            wrong.append(f"{name} asked by client {client}: {reply}, not RCODE {rcode}")
     if wrong:
         raise SystemExit(f"{server.name} answers {len(wrong)} of {len(asked)} wrongly:\n" + "\n".join(wrong[:10]))
 

@@ -20,7 +20,8 @@ if not __package__:  # run as a file: install what is missing, then run as a mod
     root = Path(__file__).resolve().parents[1]
     subprocess.run([root / "scripts/setup", "bench"], check=True, stdout=sys.stderr)
     os.chdir(root)
-    os.execv(root / ".venv/bin/python", ["python", "-m", "bench.dns", *sys.argv[1:]])
+    python = str(root / ".venv/bin/python")
+    os.execv(python, [python, "-m", "bench.dns", *sys.argv[1:]])
 
 from bench.comparison import (
     Effort,
@@ -35,6 +36,7 @@ from bench.comparison import (
 from bench.gateway import Guardian
 from bench.load import cores
 from bench.names import make_corpus
+from bench.namespace import enter_namespace
 from bench.peers import DNSMASQ_CACHE, Dnsmasq, Peer, Server, Unbound
 from bench.scenarios import ALLOWED, SCENARIOS, Scenario
 
@@ -147,6 +149,7 @@ def read_options() -> argparse.Namespace:
 def main() -> int:
     """Compare and print. Returns 1 when a server lost or failed more than one query in a thousand."""
     options = read_options()
+    enter_namespace("bench.dns", sys.argv[1:])
     figures = compare(options)
     if options.json:
         print(json.dumps(figures))

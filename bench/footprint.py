@@ -21,12 +21,14 @@ if not __package__:  # run as a file: install what is missing, then run as a mod
     root = Path(__file__).resolve().parents[1]
     subprocess.run([root / "scripts/setup", "bench"], check=True, stdout=sys.stderr)
     os.chdir(root)
-    os.execv(root / ".venv/bin/python", ["python", "-m", "bench.footprint", *sys.argv[1:]])
+    python = str(root / ".venv/bin/python")
+    os.execv(python, [python, "-m", "bench.footprint", *sys.argv[1:]])
 
 from bench.comparison import Figures, check_answers, run_upstream, say
 from bench.gateway import Guardian
 from bench.load import WORK, Query, cores, run_load, write_queries
 from bench.names import Corpus, make_corpus
+from bench.namespace import enter_namespace
 from bench.peers import MEGABYTE, Dnsmasq, Memory, Peer, Server, Unbound
 from bench.scenarios import ADULTS, CLIENTS
 
@@ -129,6 +131,7 @@ def main() -> int:
     names = options.servers.split(",")
     if unknown := {*names} - {*SERVERS}:
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
+    enter_namespace("bench.footprint", sys.argv[1:])
     if options.imports:
         print(list_imports())
         return 0

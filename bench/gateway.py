@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from bench.load import WORK
+from bench.load import HOST, NETWORK, WORK, client_address
 from bench.names import CATEGORIES, Corpus
 from bench.scenarios import ADULTS, CLIENTS
 
@@ -40,12 +40,12 @@ class Guardian:
 state: {state}
 household: {household}
 dns:
-  listen: [127.0.0.1:{port}]
-  clients: [127.0.0.0/8]
+  listen: [{HOST}:{port}]
+  clients: [{NETWORK}.0/24]
   rate_limit: 0
   table_entries: {self.table_entries}
 upstreams:
-  servers: ["udp://127.0.0.1:{upstream}"]
+  servers: ["udp://{HOST}:{upstream}"]
 lists:
   image: {self.image}
 history:
@@ -80,7 +80,7 @@ def make_household() -> str:
     Bedtime is half a day away from now, so that `until` is at work and no run falls into it.
     """
     hour = (time.gmtime().tm_hour + 12) % 24
-    clients = [f"127.0.0.{2 + i}" for i in range(CLIENTS)]
+    clients = [client_address(index) for index in range(CLIENTS)]
     children, adults = clients[: CLIENTS - ADULTS], clients[CLIENTS - ADULTS :]
     split = len(children) * 2 // 3
     child = f"""\

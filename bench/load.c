@@ -1,9 +1,9 @@
 /*
- * A DNS load generator: many clients, each with its own loopback address, batched system calls.
+ * A DNS load generator: many clients, each with its own address, batched system calls.
  *
- *   load -s ADDRESS -p PORT -q QUERIES [-c CLIENTS] [-w WINDOW] [-t SECONDS] [-n COUNT] [-r RATE]
+ *   load -s ADDRESS -p PORT -f FIRST -q QUERIES [-c CLIENTS] [-w WINDOW] [-t SECONDS] [-n COUNT] [-r RATE]
  *
- * Client i sends from 127.0.0.(2+i) and walks the file of queries in a circle from its own place in it.
+ * Client i sends from the address FIRST + i and walks the file of queries in a circle from its own place in it.
  * Closed loop (no -r): each client keeps WINDOW queries outstanding. Open loop (-r): queries leave at RATE a second in
  * all, at random (Poisson) moments; latency counts from the moment a query was due, so that a stalled server cannot
  * hide its stalls. It stops sending after SECONDS or COUNT queries, and ends when each is answered or lost.
@@ -116,12 +116,14 @@ static void read_queries(const char *path) {
     if (query_count == 0) die("the file of queries");
 }
 
-static void open_clients(const char *address, uint16_t port, unsigned window, int poll) {
+static void open_clients(const char *address, uint16_t port, const char *first, unsigned window, int poll) {
     struct sockaddr_in server = {.sin_family = AF_INET, .sin_port = htons(port)};
+    struct in_addr own_first;
     if (inet_pton(AF_INET, address, &server.sin_addr) != 1) die(address);
+    if (inet_pton(AF_INET, first, &own_first) != 1) die(first);
     for (unsigned i = 0; i < client_count; i++) {
         struct client *client = &clients[i];
-        struct sockaddr_in own = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0x7f000002u + i)};
+        struct sockaddr_in own = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(ntohl(own_first.s_addr) + i)};
         int buffer = 4 << 20;
         client->socket = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
         if (client->socket < 0 || bind(client->socket, (struct sockaddr *)&own, sizeof own) ||
@@ -284,13 +286,14 @@ static void print_result(void) {
 }
 
 int main(int count, char **arguments) {
-    const char *address = "127.0.0.1", *path = NULL;
+    const char *address = "127.0.0.1", *first = "127.0.0.2", *path = NULL;
     unsigned long port = 0, window = 8;
     double seconds = 1, rate = 0;
     uint64_t limit = UINT64_MAX;
-    for (int option; (option = getopt(count, arguments, "s:p:q:c:w:t:n:r:")) != -1;) switch (option) {
+    for (int option; (option = getopt(count, arguments, "s:p:f:q:c:w:t:n:r:")) != -1;) switch (option) {
             case 's': address = optarg; break;
             case 'p': port = strtoul(optarg, NULL, 10); break;
+            case 'f': first = optarg; break;
             case 'q': path = optarg; break;
             case 'c': client_count = (unsigned)strtoul(optarg, NULL, 10); break;
             case 'w': window = strtoul(optarg, NULL, 10); break;
@@ -305,7 +308,7 @@ int main(int count, char **arguments) {
     int poll = epoll_create1(EPOLL_CLOEXEC);
     if (poll < 0) die("epoll");
     read_queries(path);
-    open_clients(address, (uint16_t)port, (unsigned)window, poll);
+    open_clients(address, (uint16_t)port, first, (unsigned)window, poll);
     run(poll, seconds, limit, rate, (unsigned)window);
     print_result();
     return 0;

@@ -12,8 +12,15 @@ from typing import NamedTuple
 
 HERE = Path(__file__).resolve().parent
 WORK = HERE.parent / ".bench"  # ignored by git
+NETWORK = "10.53.0"  # of the namespace (`bench/namespace.py`): loopback clients would be proxies to Guardian
+HOST = f"{NETWORK}.1"  # every server and the upstream
 WINDOW = 8  # queries that each client keeps outstanding in a closed loop
 TYPES = {"A": 1, "AAAA": 28, "HTTPS": 65}
+
+
+def client_address(index: int) -> str:
+    """Return the address of client `index`, from 0."""
+    return f"{NETWORK}.{2 + index}"
 
 
 class Query(NamedTuple):
@@ -80,7 +87,7 @@ def write_queries(path: Path, queries: Iterable[Query]) -> int:
 
 
 def run_load(port: int, queries: Path, clients: int, *, seconds: float, count: int = 0, rate: float = 0) -> LoadResult:
-    """Load 127.0.0.1:port from `clients` addresses, for `seconds`, at most `count` queries.
+    """Load HOST:port from `clients` addresses, for `seconds`, at most `count` queries.
 
     `rate` > 0 paces them (queries a second in all); without it each client keeps WINDOW of them outstanding.
 

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from bench.load import WORK, Query, build_query, cores, pinned
+from bench.load import HOST, WORK, Query, build_query, client_address, cores, pinned
 from bench.names import Corpus
 
 START_LIMIT = 120  # seconds to the first filtered answer
@@ -40,7 +40,7 @@ class Peer(Protocol):
     folder: Path
 
     def prepare(self, corpus: Corpus, port: int, upstream: int) -> list[str]:
-        """Write the configuration; return the command to run. `port` and `upstream` are ports of 127.0.0.1."""
+        """Write the configuration; return the command to run. `port` and `upstream` are ports of HOST."""
         ...
 
     def image_files(self) -> tuple[Path, ...]:
@@ -60,13 +60,13 @@ class Dnsmasq:
     def prepare(self, corpus: Corpus, port: int, upstream: int) -> list[str]:
         lines = [
             f"port={port}",
-            "listen-address=127.0.0.1",
+            f"listen-address={HOST}",
             "bind-interfaces",
             f"user={getpass.getuser()}",
             "pid-file=",
             "no-resolv",
             "no-hosts",
-            f"server=127.0.0.1#{upstream}",
+            f"server={HOST}#{upstream}",
             f"cache-size={self.cache}",
             "cache-rr=HTTPS",  # without it each HTTPS query goes upstream
             "dns-forward-max=10000",
@@ -88,9 +88,9 @@ class Unbound:
 
     def prepare(self, corpus: Corpus, port: int, upstream: int) -> list[str]:
         options = {
-            "interface": "127.0.0.1",
+            "interface": HOST,
             "port": port,
-            "access-control": "127.0.0.0/8 allow",
+            "access-control": "10.0.0.0/8 allow",
             "num-threads": 1,
             "module-config": '"iterator"',
             "do-not-query-localhost": "no",
@@ -114,7 +114,7 @@ class Unbound:
         text = "server:\n" + "".join(f"  {key}: {value}\n" for key, value in options.items())
         text += f'  include: "{zones}"\n'
         text += "remote-control:\n  control-enable: no\n"
-        text += f'forward-zone:\n  name: "."\n  forward-addr: 127.0.0.1@{upstream}\n'
+        text += f'forward-zone:\n  name: "."\n  forward-addr: {HOST}@{upstream}\n'
         config.write_text(text)
         return ["unbound", "-d", "-p", "-c", str(config)]
 
@@ -213,13 +213,13 @@ def _read_smaps(path: Path, only: tuple[str, ...]) -> Memory:
 
 
 def free_port() -> int:
-    """Return a UDP and TCP port of 127.0.0.1 that nobody uses now."""
+    """Return a UDP and TCP port of HOST that nobody uses now."""
     while True:
         with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
-            tcp.bind(("127.0.0.1", 0))
+            tcp.bind((HOST, 0))
             port = int(tcp.getsockname()[1])
             try:
-                udp.bind(("127.0.0.1", port))
+                udp.bind((HOST, port))
             except OSError:
                 continue
             return port
@@ -232,12 +232,12 @@ class Reply(NamedTuple):
     answers: int
 
 
-def ask(port: int, query: Query, *, source: str = "127.0.0.2", timeout: float = 2.0) -> Reply | None:
-    """Ask 127.0.0.1:port once; return the reply, or None when none came in time."""
+def ask(port: int, query: Query, *, client: int = 0, timeout: float = 2.0) -> Reply | None:
+    """Ask HOST:port once; return the reply, or None when none came in time."""
     with socket.socket(type=socket.SOCK_DGRAM) as asking:
-        asking.bind((source, 0))
+        asking.bind((client_address(client), 0))
         asking.settimeout(timeout)
-        asking.connect(("127.0.0.1", port))
+        asking.connect((HOST, port))
         message = os.urandom(2) + build_query(query)[2:]
         try:
             asking.send(message)

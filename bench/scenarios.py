@@ -10,7 +10,7 @@ from typing import NamedTuple
 from bench.load import TYPES, Query
 from bench.names import SEED, Corpus
 
-CLIENTS = 16  # 127.0.0.2 .. 127.0.0.17; the last ADULTS of them belong to adults in Guardian's household
+CLIENTS = 16  # the last ADULTS of them belong to adults in Guardian's household
 ADULTS = 2
 FIT = 10_000
 CACHED = 8_000  # dnsmasq's largest cache, 10,000 records, must hold them with what else it keeps

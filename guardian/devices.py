@@ -88,6 +88,15 @@ class KnownDevices:
         """Return the number of devices kept."""
         return len(self._sightings)
 
+    def remember(self, known: Iterable[Sighting]) -> None:
+        """Add what was seen in earlier days; a sighting of today keeps its last sight, and gets the first one back."""
+        merged = {sighting.mac: sighting for sighting in known}
+        for mac, today in self._sightings.items():
+            before = merged.pop(mac, None)
+            merged[mac] = today if before is None else today._replace(first_seen=before.first_seen)
+        self._sightings = dict(list(merged.items())[-MAX_KNOWN_DEVICES:])
+        self._changed &= set(self._sightings)
+
     def see(self, mac: bytes, address: bytes, hostname: str, now: float) -> bool:
         """Note that a device is here and return whether it was never seen before."""
         if len(address) == 16 and address.startswith(_MAPPED):

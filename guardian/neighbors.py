@@ -260,7 +260,7 @@ class Neighbors:
                 for message, neighbor in _read_datagram(data):
                     self._take_notice(message.type, neighbor)
         if lost:
-            log.warning("event=neighbour_notices_lost action=dump")
+            log.warning("event=neighbour-notices-lost action=dump")
             self.dump()
 
     def dump(self) -> None:
@@ -328,7 +328,7 @@ def _read_datagram(data: bytes) -> list[tuple[NetlinkMessage, Neighbor | None]]:
             is_neighbor = message.type in (RTM_NEWNEIGH, RTM_DELNEIGH)
             read.append((message, parse_neighbor(message.payload) if is_neighbor else None))
     except FormError as error:
-        log.warning("event=neighbour_message_unreadable error=%s", error)
+        log.warning("event=neighbour-message-unreadable error=%s", error)
     return read
 
 

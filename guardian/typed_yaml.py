@@ -145,7 +145,9 @@ def compose(text: str, file: str) -> yaml.Node:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
-        raise ConfigError([Problem(f"{file}:{line}", f"not YAML: {error.problem or error.context}")]) from None
+        what = error.problem or error.context
+        hint = '; an address like "::1" needs quotes' if "found ':'" in str(what) else ""
+        raise ConfigError([Problem(f"{file}:{line}", f"not YAML: {what}{hint}")]) from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise ConfigError([Problem(f"{file}:{line}", f"not YAML: {error.reason}")]) from None

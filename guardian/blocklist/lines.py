@@ -27,6 +27,7 @@ _PUBLIC_SUFFIX = re.compile(PUBLIC_SUFFIX.decode())
 _COSMETIC = re.compile(r"(?:^|[^\s#])(?:#@?[?$%]{0,2}#|\$\$)(?=[^\s#])")
 _NULL_HOST = re.compile(r"0|0\.0\.0\.0|127(?:\.[0-9]{1,3}){3}|::|::0|::1|0:0:0:0:0:0:0:[01]")
 _SCHEME = re.compile(r"(?:https?:)?//", re.IGNORECASE)
+_OTHER_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _BLOCK_MODIFIERS = frozenset({"important", "all", "document", "doc"})
 _ALLOW_MODIFIERS = frozenset({"important"})
 
@@ -73,7 +74,10 @@ def read_blocked(text: str, kind: int = entry.BLOCK) -> Item:
     if "*" in bare:
         return entry.PATTERN
     if "/" in bare:
-        return entry.ADDRESS if is_address(bare) else entry.URL_IN_NAMES
+        if is_address(bare):
+            return entry.ADDRESS
+        host = _SCHEME.sub("", bare, count=1) if _SCHEME.match(bare) else bare
+        return entry.NOT_A_NAME if read_name(host.partition("/")[0]) == entry.NOT_A_NAME else entry.URL_IN_NAMES
     name = read_name(bare)
     return name if isinstance(name, str) else (kind, name)
 
@@ -164,10 +168,12 @@ def read_url(line: str) -> list[Item]:
     if any(char.isspace() for char in line):
         return [entry.BAD_URL]
     text = _SCHEME.sub("", line, count=1) if _SCHEME.match(line) else line
+    if _OTHER_SCHEME.match(text):
+        return [entry.UNSUPPORTED]
     host, _, path = text.partition("/")
     host, mark, query = host.partition("?")
     path = f"/?{query}/{path}" if mark and path else f"/?{query}" if mark else f"/{path}"
-    if "@" in host or "://" in host:
+    if "@" in host:
         return [entry.BAD_URL]
     name, colon, port = host.rpartition(":")
     if colon and not is_address(host):

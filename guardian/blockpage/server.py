@@ -185,7 +185,9 @@ class BlockPage:
         return _Response(status, language, (await self._load_pages()).error(language))
 
     def _is_own(self, host: str) -> bool:
-        return not host or host == "localhost" or host in self._settings.names or is_address(host)
+        names = self._settings.names
+        short = {name.partition(".")[0] for name in names}  # as local names answer it: http://guardian/
+        return not host or host == "localhost" or host in names or host in short or is_address(host)
 
     def _language(self, wish: str, request: Request) -> str:
         from guardian.messages import LANGUAGES, pick_language

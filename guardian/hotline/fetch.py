@@ -17,6 +17,7 @@ import time
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urljoin, urlsplit
@@ -112,12 +113,17 @@ class _Deadline:
         self._timer.daemon = True
         self._timer.start()
 
-    def watch(self, connection: socket.socket | None) -> None:
-        """Cut this connection when the time comes; None = there is none now."""
+    def watch(self, connection: socket.socket) -> None:
+        """Cut this connection when the time comes. Raises ListError when it has come."""
         with self._lock:
             self._socket = connection
             if self.passed:
                 raise self.error()
+
+    def release(self) -> None:
+        """Forget the connection: its file number may soon be somebody else's."""
+        with self._lock:
+            self._socket = None
 
     def cancel(self) -> None:
         self._timer.cancel()
@@ -143,12 +149,12 @@ def _fetch_http(url: str, aside: Path, destination: Path, limits: Limits, known:
         for _ in range(limits.redirects + 1):
             connection = _connect(url, limits, deadline)
             try:
-                response = _ask(connection, url, known)
-                if response.status not in _REDIRECTS:
-                    return _take(response, aside, destination, limits, known)
-                url = _follow(url, response.getheader("Location", ""))
+                with _ask(connection, url, known) as response:
+                    if response.status not in _REDIRECTS:
+                        return _take(response, aside, destination, limits, known)
+                    url = _follow(url, response.getheader("Location", ""))
             finally:
-                deadline.watch(None)
+                deadline.release()
                 connection.close()
         raise ListError(f"more than {limits.redirects} redirects")
     except (OSError, http.client.HTTPException, zlib.error, ListError):
@@ -275,24 +281,20 @@ def _unpack(chunks: Iterator[bytes], limit: int) -> Iterator[bytes]:
         yield from chunks
         return
     unpacker = zlib.decompressobj(wbits=31)
-    pending = head
-    while True:
-        plain = unpacker.decompress(pending, _CHUNK)
-        size += len(plain)
-        if size > limit:
-            raise ListError(f"the unpacked answer is larger than the limit of {limit} bytes")
-        if plain:
-            yield plain
-        if unpacker.eof and unpacker.unused_data.startswith(_GZIP_MAGIC):  # members may follow one another
-            pending, unpacker = unpacker.unused_data, zlib.decompressobj(wbits=31)
-            continue
-        pending = unpacker.unconsumed_tail
-        if not pending and len(plain) < _CHUNK:
-            pending = next(chunks, b"")
-            if not pending:
-                break
+    for chunk in chain((head,), chunks):
+        pending, plain = chunk, b""
+        while pending or len(plain) == _CHUNK:
             if unpacker.eof:
-                raise ListError("the packed answer has something behind its end")
+                if not pending:
+                    break
+                unpacker = zlib.decompressobj(wbits=31)  # members may follow one another
+            plain = unpacker.decompress(pending, _CHUNK)
+            size += len(plain)
+            if size > limit:
+                raise ListError(f"the unpacked answer is larger than the limit of {limit} bytes")
+            if plain:
+                yield plain
+            pending = unpacker.unconsumed_tail or unpacker.unused_data
     if not unpacker.eof:
         raise ListError("the packed answer is cut off")
 

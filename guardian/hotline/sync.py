@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -50,7 +50,7 @@ class SyncOptions:
     offline: bool = False
     only: Sequence[str] = ()
     force: bool = False
-    limits: Limits = Limits(size=0)  # the size is each source's own
+    limits: Limits = field(default_factory=lambda: Limits(size=0))  # the size is each source's own
 
 
 EVERYTHING = SyncOptions()

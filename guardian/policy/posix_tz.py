@@ -176,8 +176,8 @@ class PosixZone(tzinfo):
         (start_day, start_second), (end_day, end_second) = self._rules
         events: dict[int, bool] = {}
         for near in range(max(year - 1, 1), min(year + 1, 9999) + 1):
-            # Of two changes at one moment the start wins: that is how all-year summer time is written.
-            events.setdefault(end_day(near) * _DAY_SECONDS + end_second, False)
+            # Of two changes at one moment the later one, a start, holds: that is how all-year summer time is written.
+            events[end_day(near) * _DAY_SECONDS + end_second] = False
             events[start_day(near) * _DAY_SECONDS + start_second] = True
         changes = _Changes(year, [], ([], []), [])
         low, high = sorted((self._std.offset, dst.offset))

@@ -90,7 +90,7 @@ class _Timetable:
     def busy_days(self, today: int) -> Iterator[tuple[int, int]]:
         """Yield spans of days in which a change may come; between them the weeks are all alike."""
         last = today - 2
-        for day in sorted({today, *(day for day in self._exceptions if day >= today - 1)}):
+        for day in sorted({today, *(day for day in self._exceptions if day > today)}):
             first, until = max(day - 2, last), min(day + _LOOK_AHEAD, _LAST_DAY)
             if first < until:
                 yield first, until

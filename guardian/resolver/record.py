@@ -46,6 +46,7 @@ class SeenRecorder:
         hour = int(now) // 3600
         self.tally.queries += len(seen)
         for (client, key, ready), count in Counter(seen).items():
+            client.seen = True
             fact = ready.fact
             if fact is None:
                 continue

@@ -171,7 +171,7 @@ class HistoryWriter:
         except _FAILURES as error:
             message = f"{what}: {error}"
             if self._errors.get(what) != message:
-                log.warning("event=history_failed action=%s path=%s error=%s", what, self.path, error)
+                log.warning("event=history-failed action=%s path=%s error=%s", what, self.path, error)
             self._errors = {**self._errors, what: message}
             # The next batch opens it anew, which restores or begins again.
             if isinstance(error, sqlite3.Error) and history_file.is_broken(error):
@@ -183,7 +183,7 @@ class HistoryWriter:
 
     def _require_connection(self) -> sqlite3.Connection:
         if self._connection is not None and self._inode != history_file.read_inode(self.path):
-            log.warning("event=history_file_gone path=%s action=open", self.path)
+            log.warning("event=history-file-gone path=%s action=open", self.path)
             self._close_connection()
         if self._connection is None:
             connection = history_file.open_file(self.path, self._snapshot_path, self._size_cap)
@@ -257,7 +257,7 @@ class HistoryWriter:
                 history_file.remove_copies(self.path, self._snapshot_path)
                 self._take_snapshot(connection, even_if_same=True)
             except _FAILURES as error:
-                log.warning("event=history_erase_failed path=%s error=%s", self.path, error)
+                log.warning("event=history-erase-failed path=%s error=%s", self.path, error)
                 done.set_exception(error)
             else:
                 done.set_result(None)

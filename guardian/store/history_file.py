@@ -101,7 +101,7 @@ def open_file(path: str, snapshot_path: str, size_cap_bytes: int) -> sqlite3.Con
     except sqlite3.DatabaseError as error:
         if not is_broken(error):
             raise
-        log.warning("event=history_broken path=%s error=%s action=restore", path, error)
+        log.warning("event=history-broken path=%s error=%s action=restore", path, error)
     move_aside(path)
     restored = restore(snapshot_path, path)
     try:
@@ -109,7 +109,7 @@ def open_file(path: str, snapshot_path: str, size_cap_bytes: int) -> sqlite3.Con
     except sqlite3.DatabaseError as error:
         if not restored or not is_broken(error):
             raise
-        log.warning("event=history_snapshot_broken path=%s error=%s action=new", snapshot_path, error)
+        log.warning("event=history-snapshot-broken path=%s error=%s action=new", snapshot_path, error)
     remove_database(path)
     return _connect(path, size_cap_bytes)
 

@@ -9,22 +9,27 @@ from guardian.blocklist.parse import FORMATS, ParsedList, parse_list, unpack
 
 _NAMES = st.from_regex(r"[a-z0-9_-]{1,12}(\.[a-z0-9_-]{1,12}){0,4}", fullmatch=True) | st.sampled_from(
     [
-        "com", "co.uk", "ne.jp", "co.uk.example.com", "1.2.3.4", "xn--p1ai.xn--p1ai", "a..b", "a.b.", ".a.b", "A.Example",
+        "com", "co.uk", "ne.jp", "co.uk.example.com", "1.2.3.4", "xn--p1ai.xn--p1ai", "a..b", "a.b.", ".a.b",
+        "A.Example",
         "пример.рф", "x.rpz-ip", "rpz-ip", "a" * 63 + ".com", "a" * 64 + ".com", ".".join(["a" * 49] * 5) + ".abc",
         ".".join(["a" * 49] * 5) + ".abcd", "*.example.com", "*.*.com", "ex*.com", "a.1b", "a.b-",
     ]
 )  # fmt: skip
 _BEFORE = st.sampled_from(
     [
-        "", "", "", " ", "\t", "||", "@@||", "|", "*.", "0.0.0.0 ", "127.0.0.1\t", "0.0.0.0", "::1 ", "10.0.0.1 ", "server=/",
-        "local=/", "address=/", "address=/a.b/", "http://", "https://", "HTTP://", "#", "!", ";", "\ufeff", "0.0.0.0" + " " * 40,
+        "", "", "", " ", "\t", "||", "@@||", "|", "*.", "0.0.0.0 ", "127.0.0.1\t", "0.0.0.0", "::1 ", "10.0.0.1 ",
+        "server=/",
+        "local=/", "address=/", "address=/a.b/", "http://", "https://", "HTTP://", "#", "!", ";", "\ufeff",
+        "0.0.0.0" + " " * 40,
     ]
 )  # fmt: skip
 _AFTER = st.sampled_from(
     [
-        "", "", "", " ", "\t", ".", "^", "^$important", "^$third-party", "^|", "/", "/#", "/0.0.0.0", "/::", "/1.2.3.4", "/:.#",
+        "", "", "", " ", "\t", ".", "^", "^$important", "^$third-party", "^|", "/", "/#", "/0.0.0.0", "/::", "/1.2.3.4",
+        "/:.#",
         " CNAME .", "\tIN\tCNAME\t.", " 60 CNAME .", " CNAME *.", " CNAME rpz-passthru.", " A 0.0.0.0", " cname .",
-        " # x", "#x", "##.ad", "/path", "/Path/a.html", "/a//b", "/./x", "/..", "/a?b=c", "/%41", "/a*", "/*", ":8080/x",
+        " # x", "#x", "##.ad", "/path", "/Path/a.html", "/a//b", "/./x", "/..", "/a?b=c", "/%41", "/a*", "/*",
+        ":8080/x",
         "\x00", " b.example", "(", ")", "$", "/" + "p" * 3000, "/" + "a/" * 70,
     ]
 )  # fmt: skip

@@ -116,6 +116,7 @@ def test_blocked_page(serve: Serve, asked: Asked) -> None:
         (get("law.example"), 451, "prin lege"),
         (get("free.example"), 503, "deschis acum"),
         (get("guardian.home.arpa"), 200, "„Ana”"),
+        (get("guardian"), 200, "„Ana”"),
         (get("localhost"), 200, "„Ana”"),
         (get("127.0.0.1"), 200, "„Ana”"),
         (get("[::1]:80"), 200, "„Ana”"),

@@ -108,7 +108,8 @@ filter: {enabled: no, lan: [br-lan], wan: [eth0], on_failure: closed}
         ("upstreams: {}", "g.yaml:1: 'upstreams': the key 'servers' is missing"),
         ("upstreams: {servers: []}", "g.yaml:1: 'servers' is empty: nobody would answer"),
         (LEAST + "dsn: {}", "g.yaml:2: unknown key 'dsn', did you mean 'dns'?"),
-        (LEAST + "dns:\n  listn: [::1]", "g.yaml:3: 'dns': unknown key 'listn', did you mean 'listen'?"),
+        (LEAST + "dns:\n  listn: [127.0.0.1]", "g.yaml:3: 'dns': unknown key 'listn', did you mean 'listen'?"),
+        (LEAST + "dns: {listen: [::1]}", "g.yaml:2: not YAML: expected the node content, but found ':'; an address"),
         (LEAST + "dns: {listen: []}", "g.yaml:2: 'listen' is empty: nobody could ask"),
         (LEAST + "dns: {clients: []}", "g.yaml:2: 'clients' is empty"),
         (LEAST + "dns:\n  max_ttl: 10\n  min_ttl: 20", "g.yaml:4: 'min_ttl' is above 'max_ttl' (10)"),
@@ -160,7 +161,8 @@ def test_names_are_fine_where_something_resolves_them() -> None:
 
 
 def test_all_problems_come_in_one_go_in_file_order() -> None:
-    text = "dns:\n  listen: [localhost]\n  clients: []\nupstream:\n  servers: []\nweb:\n  listen: [1]\nfilter: {enabled: yes}\n"
+    text = "dns:\n  listen: [localhost]\n  clients: []\nupstream:\n  servers: []\nweb:\n  listen: [1]\n"
+    text += "filter: {enabled: yes}\n"
     assert [problem.split(":")[1] for problem in problems_of(text + LEAST)] == ["2", "3", "4", "7", "8"]
 
 

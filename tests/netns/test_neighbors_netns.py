@@ -191,7 +191,7 @@ def test_lost_notices_lead_to_a_new_dump(home: Home, follow: Callable[[str], Fol
     )
     subprocess.run(["ip", "-n", home.gateway, "-batch", "-"], input=batch, text=True, check=True, timeout=20)
     table.neighbors.on_readable()
-    assert "neighbour_notices_lost" in caplog.text
+    assert "neighbour-notices-lost" in caplog.text
     for number in range(2, 252):
         assert table.neighbors.mac_of(packed(f"10.77.0.{number}")) == bytes.fromhex(f"0200000002{number:02x}")
 

@@ -185,6 +185,7 @@ def test_a_flow_is_not_rewritten(home: Callable[..., Policy], at: Callable[..., 
         ("www.example.com", "www.google.com", "default"),  # targets are not rewritten
         ("www.example.com", "cdn.example", "default"),
         ("www.example.com", "forbidden.example", "mandatory:hotline"),
+        ("www.example.com", "both.help.example", "default"),  # a helpline by its own name, whatever the list says
         ("good.casino.example", "a248.akamai.example", "rule:allow good.casino.example"),
         ("good.casino.example", "x.blocked.example", "rule:allow good.casino.example"),
         ("good.casino.example", "forbidden.example", "mandatory:hotline"),

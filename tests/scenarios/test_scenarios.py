@@ -19,8 +19,8 @@ Then what happens. Every time is by the clock on the wall, and the clock only go
     AT 2026-11-23 Mon 21:05                         later also `AT Tue 07:00`, `AT 07:00`: the next such moment;
     AT 03:30 again                                  ... the second time, in the night the clock goes back
     ana-tablet QUERY www.example.com CNAME cdn.example   also TLS NAME, UNREADABLE; any word is a device, `?` a stranger
-    EXPECT blocked category:gambling until Tue 07:00     allowed, blocked, rewritten; a reason or rule; `to NAME`; `until
-                                                    forever`. It is about the last line that asked.
+    EXPECT blocked category:gambling until Tue 07:00     allowed, blocked, rewritten; a reason or rule (with - for
+                                                    spaces); `to NAME`; `until forever`. About the last question.
     SAYS Blocked: it is bedtime                     the beginning of the explanation's sentence
     PAUSE ana-tablet until 19:30                    a device or a profile; `until forever`; RESUME ana-tablet
     USED ana 60                                     minutes that a profile has used on this day
@@ -34,6 +34,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import date, datetime, timedelta, tzinfo
+from datetime import time as clock_time
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -68,6 +69,7 @@ from guardian.policy.rules import parse_rule
 
 HERE = Path(__file__).parent
 DAYS = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+FLAGS = {"unfiltered": "filtered", "allow-list-only": "allow_list_only", "no-bypass": "bypass_protection"}
 ACTIONS = {"allowed": Action.ALLOW, "blocked": Action.BLOCK, "rewritten": Action.REWRITE}
 
 
@@ -99,7 +101,8 @@ class Scenario:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.zone_text, self.zone = "UTC", ZoneInfo("UTC")  # type: tuple[str, tzinfo]
+        self.zone_text = "UTC0"
+        self.zone: tzinfo = parse_posix_tz("UTC0")
         self.listed: dict[str, list[bytes]] = {}
         self.safe: dict[bytes, bytes] = {}
         self.youtube: dict[bytes, dict[YouTube, bytes]] = {}
@@ -169,7 +172,11 @@ class Scenario:
             elif key == "youtube":
                 safe = replace(safe, youtube=YouTube(value))
             else:
-                flags = {"unfiltered": "filtered", "allow-list-only": "allow_list_only", "no-bypass": "bypass_protection"}
+                flags = {
+                    "unfiltered": "filtered",
+                    "allow-list-only": "allow_list_only",
+                    "no-bypass": "bypass_protection",
+                }
                 values[flags[key]] = key == "allow-list-only"
         self.last_profile = words[0]
         self.profiles[words[0]] = Profile(words[0], words[0].title(), safe_search=safe, **values)  # type: ignore[arg-type]
@@ -272,7 +279,9 @@ class Scenario:
         found: list[object] = [decision.action]
         if len(words) > 1 and words[1] not in ("until", "to"):
             expected.append(words[1])
-            found.append(decision.reason.value if words[1] == decision.reason.value else decision.rule.replace(" ", "-"))
+            found.append(
+                decision.reason.value if words[1] == decision.reason.value else decision.rule.replace(" ", "-")
+            )
         if "to" in words:
             expected.append(words[words.index("to") + 1])
             found.append(format_name(decision.target))
@@ -297,7 +306,7 @@ class Scenario:
         """The moment of `[2026-11-23] [Mon] 21:05 [again]`: without a date the next one after now."""
         fold = int(words[-1] == "again")
         words = words[: len(words) - fold]
-        time = datetime.strptime(words[-1], "%H:%M").time()
+        time = clock_time.fromisoformat(words[-1])
         weekday = next((DAYS.index(word.lower()) for word in words[:-1] if word.lower() in DAYS), None)
         if words[0][0].isdigit() and "-" in words[0]:
             day = date.fromisoformat(words[0])

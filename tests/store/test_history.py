@@ -372,8 +372,15 @@ def test_the_snapshot_brings_a_lost_ram_disk_back(path: str, tmp_path: Path) -> 
     snapshot = str(tmp_path / "flash" / "history.db")
     write(path, one_batch("kept.example"), snapshot_path=snapshot)
     assert not Path(snapshot + ".new").exists()
+    writer = HistoryWriter(path, clock=Clock())
+    writer.start()
+    writer.submit(one_batch("lost.example"))
+    writer.drain()
+    log_left_behind = Path(path + "-wal").read_bytes()
+    assert b"lost.example" in log_left_behind
+    writer.close()
     history_file.remove_database(path)
-    Path(path + "-wal").write_bytes(b"left behind")
+    Path(path + "-wal").write_bytes(log_left_behind)
     write(path, one_batch("new.example"), snapshot_path=snapshot)
     with HistoryReader(path) as reader:
         assert {row.name for row in reader.last_tries()} == {"kept.example", "new.example"}
@@ -426,8 +433,8 @@ def test_a_broken_database_is_moved_aside(path: str, tmp_path: Path, damage, sna
     with HistoryReader(path) as reader:
         assert reader.totals().blocked == (1 if snapshot_too else 201)
     assert Path(path + ".corrupt").exists()
-    assert "history_broken" in caplog.text
-    assert ("history_snapshot_broken" in caplog.text) == snapshot_too
+    assert "history-broken" in caplog.text
+    assert ("history-snapshot-broken" in caplog.text) == snapshot_too
 
 
 def test_a_database_that_breaks_while_we_run_is_replaced(path: str, tmp_path: Path) -> None:

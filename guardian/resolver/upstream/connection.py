@@ -14,6 +14,8 @@ from guardian.wire.dns import EDE_NETWORK_ERROR
 SHORT_SILENCE = 0.3  # seconds without any answer after which a repeated query wants another connection
 LONG_SILENCE = 1.0  # the same for a new query
 
+CLOSED_BY_SERVER = "the server closed the connection"
+
 Outcome = tuple[int, Reply | UpstreamError]
 
 
@@ -27,6 +29,10 @@ class Dialog(Protocol):
     @property
     def full(self) -> bool:
         """Whether no further query fits on this connection now."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether the peer will answer nothing more."""
 
     @property
     def heard(self) -> int:
@@ -64,6 +70,11 @@ class Connection(asyncio.Protocol):
         self._used = self._loop.time()
         self._timer: asyncio.TimerHandle | None = None
         self._reason = ""
+
+    @property
+    def full(self) -> bool:
+        """Whether it is open, but without room for another query."""
+        return not self.lost.done() and self._dialog.full
 
     def usable(self, silence: float) -> bool:
         """Tell whether to send here: open, with room, and not silent for `silence` seconds while queries wait."""
@@ -138,11 +149,11 @@ class Connection(asyncio.Protocol):
         if self._dialog.heard != heard:
             self._used = self._loop.time()
             self._silent_since = self._used if self._pending else None
-        if self.tls is not None and self.tls.ended:
-            self.drop("the server closed the connection")
+        if self._dialog.ended or (self.tls is not None and self.tls.ended):
+            self.drop(CLOSED_BY_SERVER)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        reason = self._reason or (str(exc) if exc else "the server closed the connection")
+        reason = self._reason or (str(exc) if exc else CLOSED_BY_SERVER)
         self._reason = reason
         if self._timer is not None:
             self._timer.cancel()
@@ -167,7 +178,7 @@ class Connection(asyncio.Protocol):
                 raise FormError(f"the server does not speak {self._protocol}")
             self._begin()
         if tls.ended and not plain:
-            self.drop("the server closed the connection")
+            self.drop(CLOSED_BY_SERVER)
         return plain
 
     def _begin(self) -> None:

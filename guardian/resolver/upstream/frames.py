@@ -16,6 +16,7 @@ class FrameDialog:
 
     def __init__(self, padded: bool) -> None:
         self.heard = 0
+        self.ended = False  # DNS has no goodbye
         self._padded = padded
         self._queries: dict[int, Query] = {}
         self._buffer = bytearray()

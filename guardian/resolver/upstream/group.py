@@ -74,6 +74,13 @@ class Server:
         if self.health.fail(reason, now):
             log.warning("upstream=%s state=down error=%s", self.label, reason)
 
+    def blame(self, error: UpstreamError, now: float) -> None:
+        """Note a try that failed."""
+        if isinstance(error, ShortageError):
+            self.health.complain(str(error))
+        else:
+            self.fail(str(error), now)
+
     def report(self) -> UpstreamStatus:
         """Return how it does."""
         health = self.health
@@ -174,7 +181,7 @@ class Group:
             server.fail("no answer in time", loop.time())
             raise UpstreamError("no answer in time") from None
         except UpstreamError as error:
-            server.fail(str(error), loop.time())
+            server.blame(error, loop.time())
             raise
         finally:
             server.probing = False
@@ -309,10 +316,7 @@ class _Search:
         try:
             reply = task.result()
         except UpstreamError as error:
-            if isinstance(error, ShortageError):
-                server.health.complain(str(error))
-            else:
-                server.fail(str(error), now)
+            server.blame(error, now)
             if self._error.code != EDE_NETWORK_ERROR:
                 self._error = error
             return None

@@ -26,6 +26,8 @@ MOST_QUERIES = 100_000  # on one connection
 MOST_STREAMS = 100  # at a time on one connection
 LONG_BODY = 16384  # bytes; more than that of several answers at a time is held only up to
 MOST_HELD = 1_048_576  # bytes of all unfinished bodies on one connection
+LARGEST_FRAME = 16384  # bytes; what we allow by RFC 9113 section 4.2
+FRAME_HEAD = 9  # bytes
 LARGEST_HEADERS = 16384  # bytes
 
 
@@ -40,15 +42,46 @@ class _Exchange:
         self.problem = "no response headers"
 
 
+class _FrameWatch:
+    """Refuses a frame that is too long at its head; `h2` would hold all its 16 MB before it looks."""
+
+    __slots__ = ("_head", "_rest")
+
+    def __init__(self) -> None:
+        self._head = b""  # the first bytes of a frame's head, until there are 3
+        self._rest = 0  # bytes until the next head
+
+    def check(self, data: bytes) -> None:
+        """Follow the frames in `data`. Raises FormError."""
+        position = 0
+        while position < len(data):
+            if self._rest:
+                step = min(self._rest, len(data) - position)
+                self._rest -= step
+                position += step
+                continue
+            part = data[position : position + 3 - len(self._head)]
+            position += len(part)
+            self._head += part
+            if len(self._head) == 3:
+                size = int.from_bytes(self._head)
+                if size > LARGEST_FRAME:
+                    raise FormError("HTTP/2: a frame that is too long")
+                self._head = b""
+                self._rest = FRAME_HEAD - 3 + size
+
+
 class HttpDialog:
     """The requests on one HTTP/2 connection. Every path is fixed; only the body differs."""
 
     def __init__(self, authority: str, path: str) -> None:
         self.heard = 0
+        self.ended = False  # the server sent GOAWAY; `h2` reads nothing after that
         self._authority = authority
         self._path = path
         self._asked = 0
         self._exchanges: dict[int, _Exchange] = {}
+        self._watch = _FrameWatch()
         self._http = H2Connection(H2Configuration(client_side=True, header_encoding=None))
         self._http.local_settings.update(
             {SettingCodes.ENABLE_PUSH: 0, SettingCodes.MAX_HEADER_LIST_SIZE: LARGEST_HEADERS}
@@ -91,9 +124,10 @@ class HttpDialog:
         return stream, self._take()
 
     def receive(self, data: bytes) -> tuple[list[Outcome], bytes]:
-        """Return the requests that `data` settles, and what to send. Raises FormError on broken HTTP/2 and GOAWAY."""
+        """Return the requests that `data` settles, and what to send. Raises FormError on broken HTTP/2."""
         outcomes: list[Outcome] = []
         try:
+            self._watch.check(data)
             for event in self._http.receive_data(data):
                 self._handle(event, outcomes)
         except ProtocolError as error:
@@ -107,7 +141,8 @@ class HttpDialog:
 
     def _handle(self, event: Event, outcomes: list[Outcome]) -> None:
         if isinstance(event, ConnectionTerminated):
-            raise FormError("the server closed the connection")
+            self.ended = True
+            return
         if isinstance(event, DataReceived):
             self._read_data(event, outcomes)
             return

@@ -22,6 +22,7 @@ from guardian.resolver.upstream.tls import TlsLayer
 from guardian.wire.dns import EDE_NO_REACHABLE_AUTHORITY
 
 MOST_CONNECTIONS = 12  # to one server: the one in use, and retired ones that wait for their last answers
+MOST_ROUNDS = 4  # looks for a connection with room, for one query
 UNACKNOWLEDGED_MS = 5000  # the kernel gives up a connection whose peer is silent for that long (RFC 5482)
 
 
@@ -56,14 +57,19 @@ class Stream:
 
         A query on a connection that turns out to be dead is asked once more on a new one (RFC 7766 section 6.2.1.1).
         """
-        connection, fresh = await self._connect(SHORT_SILENCE if again else LONG_SILENCE)
-        try:
-            return await connection.ask(query)
-        except ConnectionLostError:
-            if fresh and not connection.served:
-                raise
-        connection, _ = await self._connect(LONG_SILENCE)
-        return await connection.ask(query)
+        silence = SHORT_SILENCE if again else LONG_SILENCE
+        retried = False
+        for _ in range(MOST_ROUNDS):
+            connection, fresh = await self._connect(silence)
+            if connection.full:  # others who waited for it were quicker
+                continue
+            try:
+                return await connection.ask(query)
+            except ConnectionLostError:
+                if retried or (fresh and not connection.served):
+                    raise
+            retried = True
+        raise ShortageError("all connections are busy", EDE_NO_REACHABLE_AUTHORITY)
 
     async def close(self) -> None:
         """Close every connection and wait until the sockets are closed."""

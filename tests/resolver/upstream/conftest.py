@@ -63,8 +63,9 @@ def read_address(message: bytes) -> str:
 class UdpServer:
     """Answers what `behave` says. Remembers what came, and from which ports."""
 
-    def __init__(self, behave: Behave, host: str = "127.0.0.1", port: int = 0) -> None:
-        self.behave = behave
+    def __init__(self, behave: Behave | None = None, host: str = "127.0.0.1", port: int = 0, delay: float = 0) -> None:
+        self.behave = behave or (lambda query, _: [make_answer(query)])
+        self.delay = delay  # seconds before it answers
         self.queries: list[bytes] = []
         self.ports: list[int] = []
         self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
@@ -87,8 +88,15 @@ class UdpServer:
         query, source = self.sock.recvfrom(65535)
         self.queries.append(query)
         self.ports.append(source[1])
-        for packet in self.behave(query, len(self.queries) - 1):
-            with contextlib.suppress(BlockingIOError):
+        packets = self.behave(query, len(self.queries) - 1)
+        if self.delay:
+            asyncio.get_running_loop().call_later(self.delay, self._send, packets, source)
+        else:
+            self._send(packets, source)
+
+    def _send(self, packets: list[bytes], source: tuple[str, int]) -> None:
+        for packet in packets:
+            with contextlib.suppress(OSError):  # a full buffer, or the test is over
                 self.sock.sendto(packet, source)
 
 
@@ -169,7 +177,20 @@ def net() -> SimpleNamespace:
         frame=frame,
         serve_honestly=serve_honestly,
         lookups=LOOKUPS,
+        pick_port=_pick_port,
+        wait_for_port=_wait_for_port,
     )
+
+
+async def _wait_for_port(port: int) -> None:
+    while True:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+        except ConnectionRefusedError:
+            await asyncio.sleep(0.01)
+            continue
+        writer.transport.abort()
+        return
 
 
 def _count_files() -> int:
@@ -239,7 +260,9 @@ def ca_file(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> 
 def make_server_context(authority: trustme.CA) -> Callable[..., ssl.SSLContext]:
     """A TLS server's context with a certificate for the given names; `not_after` makes it an old one."""
 
-    def make(*names: str, protocols: tuple[str, ...] = (), issuer: trustme.CA | None = None, **more: Any) -> ssl.SSLContext:
+    def make(
+        *names: str, protocols: tuple[str, ...] = (), issuer: trustme.CA | None = None, **more: Any
+    ) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         (issuer or authority).issue_cert(*names, **more).configure_cert(context)
         if protocols:

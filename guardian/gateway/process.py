@@ -16,16 +16,19 @@ import time
 from typing import Any
 
 from guardian import __version__
-from guardian.blocklist.facts import SourceFacts
+from guardian.blockpage import BlockPage
 from guardian.config import Config, Endpoint, load_config
 from guardian.control import ControlServer
-from guardian.devices import DeviceMap, KnownDevices
+from guardian.devices import DeviceMap, KnownDevices, Sighting
 from guardian.errors import GuardianError
+from guardian.gateway.page import PageFacts
+from guardian.gateway.sizing import cache_bytes_for, read_memory_size, table_entries_for
+from guardian.gateway.status import cache_status, format_endpoint, lists_status, query_status, read_own_memory
 from guardian.home import load_home
 from guardian.leases import LeaseFiles
 from guardian.names import is_below, parse_name
 from guardian.neighbors import Neighbors
-from guardian.policy.model import FOREVER
+from guardian.policy.model import FOREVER, Household, Visibility
 from guardian.resolver.answer import Blocker
 from guardian.resolver.cache import Cache, Limits
 from guardian.resolver.clients import Clients
@@ -37,15 +40,15 @@ from guardian.resolver.resolve import Resolver
 from guardian.resolver.tcp import TcpListener
 from guardian.resolver.upstream import Upstreams
 from guardian.store.history import HistoryWriter
+from guardian.store.history_read import HistoryReader
 from guardian.store.history_record import Recorder
 
 log = logging.getLogger(__name__)
 
 BIND_TRIES = 10  # a predecessor that was killed may hold the port for a moment
 BIND_PAUSE = 0.3  # seconds
+SIGHTING_SECONDS = 600.0  # between two notes of who is here
 CLOCK_JUMP = 2.0  # seconds by which the wall clock left the monotonic one: somebody set it
-SMALLEST_TABLE, LARGEST_TABLE = 10_000, 150_000  # ready answers
-SMALLEST_CACHE, LARGEST_CACHE = 2 << 20, 64 << 20  # bytes
 
 
 class Gateway:
@@ -60,9 +63,10 @@ class Gateway:
         self._tcp: dict[Endpoint, TcpListener] = {}
         self._pauses: dict[str, float] = {}
         self._clock_offset = time.time() - time.monotonic()
-        self._flushed = time.monotonic()
+        self._flushed = self._looked = time.monotonic()
         self._neighbors: Neighbors | None = None
         self._known = KnownDevices()
+        self._page: BlockPage | None = None
         self._control = ControlServer(
             {
                 "status": self._serve_status,
@@ -83,23 +87,49 @@ class Gateway:
         self._open_neighbors()
         try:
             await self._listen(self.config)
+            await self._start_page()
             await self._control.start(self.config.control.socket, self.config.control.group)
         except BaseException:
             await self._close_listeners()
             raise
-        history = self.config.history
-        self._history = HistoryWriter(history.path, history.snapshot, history.retention_days, history.size_mb << 20)
-        await asyncio.get_running_loop().run_in_executor(None, self._history.start)
+        self._start_history()
         self._ticker = asyncio.get_running_loop().create_task(self._tick())
         log.info(
             "event=started version=%s listen=%s profiles=%d devices=%d tags=%d starter_lists=%s",
             __version__,
-            ",".join(f"[{e.host}]:{e.port}" for e in self._udp),
+            ",".join(format_endpoint(endpoint) for endpoint in self._udp),
             len(self.home.household.profiles),
             len(self.home.household.devices),
             len(self.home.lists.tags),
             self.home.starter,
         )
+
+    async def _start_page(self) -> None:
+        facts = PageFacts(self.home, self.clients, self.cache)
+        page = BlockPage(self.config.block.page, facts.explain, facts.describe, facts.settings(self.config))
+        try:
+            await page.start()
+        except OSError as error:
+            where = ", ".join(format_endpoint(endpoint) for endpoint in self.config.block.page)
+            raise GuardianError(f"cannot serve the block page on {where}: {error.strerror}") from None
+        self._page, self._page_facts = page, facts
+
+    def _start_history(self) -> None:
+        history = self.config.history
+        self._history = HistoryWriter(history.path, history.snapshot, history.retention_days, history.size_mb << 20)
+        self._history.start()
+        self._remembering = asyncio.get_running_loop().create_task(self._remember_devices())
+
+    async def _remember_devices(self) -> None:
+        """Take over the devices of earlier days, so that a restart does not make them new."""
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(None, self._history.drain)
+        try:
+            known = await loop.run_in_executor(None, read_known_devices, self.config.history.path)
+        except GuardianError as error:
+            log.warning("event=devices-forgotten error=%r", str(error))
+            return
+        self._known.remember(known)
 
     def _open_neighbors(self) -> None:
         try:
@@ -200,6 +230,8 @@ class Gateway:
     async def _close_listeners(self) -> None:
         for endpoint in list(self._udp):
             await self._close_listener(endpoint)
+        if self._page is not None:
+            await self._page.close()
 
     # Living
 
@@ -252,6 +284,16 @@ class Gateway:
                 self.clients.forget()
             if time.monotonic() - self._flushed >= self.config.history.flush_seconds:
                 self._flush_history()
+            if time.monotonic() - self._looked >= SIGHTING_SECONDS:
+                self._note_sightings()
+
+    def _note_sightings(self) -> None:
+        """Note which known devices are still here: the hot path does not."""
+        self._looked = time.monotonic()
+        for client in self.clients.by_address.values():
+            if client.mac is not None and client.seen:
+                self._known.see(client.mac, client.address, self._leases.hostname_of(client.mac), time.time())
+                client.seen = False
 
     def _flush_history(self) -> None:
         self._flushed = time.monotonic()
@@ -266,14 +308,32 @@ class Gateway:
         loop = asyncio.get_running_loop()
         config = await loop.run_in_executor(None, load_config, self._config_path)
         home = await loop.run_in_executor(None, load_home, config, self.home)
-        if config.control != self.config.control or config.state != self.config.state:
-            raise GuardianError("state and control cannot change while the gateway runs: restart it")
+        fixed = [
+            name for name in ("state", "control", "history") if getattr(config, name) != getattr(self.config, name)
+        ]
+        if config.block.page != self.config.block.page:
+            fixed.append("block.page")
+        if fixed:
+            raise GuardianError(f"{', '.join(fixed)} cannot change while the gateway runs: restart it")
         before = self.config
         await self._listen(config)
-        self.core.flush()
+        self._flush_history()
+        self._forget_narrowed(home.household)
         self.config, self.home = config, home
         self._swap(before)
         log.info("event=reloaded profiles=%d tags=%d", len(home.household.profiles), len(home.lists.tags))
+
+    def _forget_narrowed(self, household: Household) -> None:
+        """Erase the names of devices whose profile no longer shows names to parents."""
+        before = {profile.id: profile.visibility for profile in self.home.household.profiles}
+        narrowed = {
+            profile.id
+            for profile in household.profiles
+            if before.get(profile.id) is Visibility.NAMES and profile.visibility is not Visibility.NAMES
+        }
+        devices = [device.id for device in household.devices if device.profile in narrowed]
+        if devices:
+            self._history.erase_names(devices)
 
     def _swap(self, before: Config) -> None:
         config, home = self.config, self.home
@@ -292,6 +352,9 @@ class Gateway:
         self.handler.block_ttl = config.block.ttl
         self.clients.configure(config.dns.clients, config.dns.rate_limit)
         self._replace_policy()
+        if self._page is not None:
+            self._page_facts.home = home
+            self._page.use(self._page_facts.settings(config))
 
     def _replace_policy(self) -> None:
         self.policy = self.home.compile(self._pauses)
@@ -325,31 +388,16 @@ class Gateway:
 
     async def _serve_status(self, request: dict[str, Any]) -> dict[str, Any]:
         self.core.flush()
-        sources = [source_status(source) for source in self.home.lists.sources]
         return {
             "version": __version__,
             "pid": os.getpid(),
             "started": self._started,
             "now": time.time(),
-            "listen": [
-                f"{'[' if ':' in e.host else ''}{e.host}{']' if ':' in e.host else ''}:{e.port}" for e in self._udp
-            ],
-            "queries": self._query_status(),
-            "cache": {
-                "entries": len(self.cache),
-                "bytes": self.cache.bytes,
-                "max_bytes": self.cache.limits.max_bytes,
-                "ready": len(self.clients.budget),
-                "max_ready": self.clients.budget.limit,
-            },
+            "listen": [format_endpoint(endpoint) for endpoint in self._udp],
+            "queries": query_status(self._seen.tally, self.resolver, self.core),
+            "cache": cache_status(self.cache, self.clients.budget),
             "upstreams": [status._asdict() for status in self._upstreams.status()],
-            "lists": {
-                "starter_only": self.home.starter,
-                "created": self.home.lists.created,
-                "names": self.home.lists.name_count,
-                "urls": self.home.lists.url_count,
-                "sources": sources,
-            },
+            "lists": lists_status(self.home),
             "household": {
                 "profiles": len(self.home.household.profiles),
                 "devices": len(self.home.household.devices),
@@ -359,49 +407,11 @@ class Gateway:
             "memory": read_own_memory(),
         }
 
-    def _query_status(self) -> dict[str, Any]:
-        tally = self._seen.tally
-        return {
-            "total": tally.queries,
-            "blocked": tally.blocked,
-            "rewritten": tally.rewritten,
-            "reasons": dict(tally.reasons),
-            "asked_upstream": self.resolver.misses,
-            "failed_upstream": self.resolver.failures,
-            "refused": self.core.refused,
-            "rate_limited": self.core.limited,
-        }
 
-
-def source_status(source: SourceFacts) -> dict[str, Any]:
-    """Return what `status` tells of one list; mandatory lists keep their names to themselves."""
-    return {"name": source.name, "tag": source.tag, "entries": source.entries, **source.notes}
-
-
-def read_own_memory() -> dict[str, int]:
-    """Return this process's memory in bytes: resident, and private (what it would give back)."""
-    sizes: dict[str, int] = {}
-    with open("/proc/self/smaps_rollup", encoding="ascii") as file:
-        for line in file:
-            name, _, rest = line.partition(":")
-            if rest.endswith("kB\n"):
-                sizes[name] = int(rest.split()[0]) * 1024
-    return {"resident": sizes["Rss"], "private": sizes["Private_Clean"] + sizes["Private_Dirty"]}
-
-
-def read_memory_size() -> int:
-    """Return the machine's memory in bytes."""
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
-def table_entries_for(memory: int) -> int:
-    """Return how many ready answers a machine of `memory` bytes keeps: 10,000 on 128 MB, 150,000 from 2 GB on."""
-    return min(max(memory // 14_000, SMALLEST_TABLE), LARGEST_TABLE)
-
-
-def cache_bytes_for(memory: int) -> int:
-    """Return the bytes of the answer cache on a machine of `memory` bytes: a sixty-fourth, 2 to 64 MB."""
-    return min(max(memory // 64, SMALLEST_CACHE), LARGEST_CACHE)
+def read_known_devices(path: str) -> tuple[Sighting, ...]:
+    """Return the devices that the history knows. Raises GuardianError."""
+    with HistoryReader(path) as history:
+        return tuple(history.known_devices())
 
 
 def _second() -> int:

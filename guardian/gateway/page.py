@@ -1,0 +1,95 @@
+"""What the block page may know: why a name is blocked for the device that asks, and what holds for that device."""
+
+from __future__ import annotations
+
+import ipaddress
+import time
+
+from guardian.blockpage import BlockInfo, DeviceInfo, PageSettings, country_of
+from guardian.config import Config
+from guardian.errors import TextError
+from guardian.home import Home
+from guardian.names import format_name, parse_name
+from guardian.policy.decide import judge, judge_answer
+from guardian.policy.model import Action, Decision, Kind
+from guardian.resolver.cache import Cache, make_key
+from guardian.resolver.clients import Client, Clients
+from guardian.wire import dns
+
+
+class PageFacts:
+    """Answers the block page's two questions from the policy in force."""
+
+    def __init__(self, home: Home, clients: Clients, cache: Cache) -> None:
+        self.home = home
+        self._clients = clients
+        self._cache = cache
+
+    def settings(self, config: Config) -> PageSettings:
+        """Return what is the same on every page."""
+        household, catalogue = self.home.household, self.home.catalogue
+        return PageSettings(
+            names=frozenset({format_name(config.local.name)}),
+            language=household.language,
+            country=country_of(household.timezone),
+            helplines=catalogue.helplines,
+            categories=catalogue.category_texts,
+            support=config.block.support,
+        )
+
+    def describe(self, address: str) -> DeviceInfo | None:
+        """Return what holds for the device at a text address, or None for strangers."""
+        client = self._find(address, time.time())
+        if client is None:
+            return None
+        profile = self._profile(client.posture.profile)
+        return DeviceInfo(client.posture.filtered, *profile)
+
+    def explain(self, address: str, host: str) -> BlockInfo | None:
+        """Return why `host` is blocked for the device at a text address, or None when it is not."""
+        now = time.time()
+        client = self._find(address, now)
+        if client is None:
+            return None
+        try:
+            name = parse_name(host)
+        except TextError:
+            return None
+        decision = self._judge(client, name)
+        if decision.action is not Action.BLOCK:
+            return None
+        kind, _, service = decision.rule.partition(":")
+        known = self.home.catalogue.services.get(service) if kind == "service" else None
+        return BlockInfo(
+            reason=decision.reason,
+            rule=decision.rule,
+            until=decision.until,
+            now=now,
+            tz=self.home.household.tz,
+            language=self._profile(client.posture.profile)[1],
+            service=known.name if known else "",
+        )
+
+    def _judge(self, client: Client, name: bytes) -> Decision:
+        """The decision about a name, also by what its answer led to."""
+        lists, posture = self.home.lists, client.posture
+        decision = judge(posture, Kind.DNS_QUERY, name, lists.lookup(name))
+        if decision.action is not Action.ALLOW:
+            return decision
+        for qtype in (dns.TYPE_A, dns.TYPE_AAAA):
+            entry = self._cache.get(make_key(name, qtype, False, False), int(time.monotonic()))
+            for target in entry.revealed if entry else ():
+                seen = judge_answer(posture, decision, target, lists.lookup(target))
+                if seen.action is Action.BLOCK:
+                    return seen
+        return decision
+
+    def _find(self, address: str, now: float) -> Client | None:
+        return self._clients.find(ipaddress.ip_address(address).packed, now)
+
+    def _profile(self, profile_id: str) -> tuple[str, str]:
+        """The name and the language of a profile id."""
+        for profile in self.home.household.profiles:
+            if profile.id == profile_id:
+                return profile.name, profile.language
+        return "", ""

@@ -1,0 +1,23 @@
+"""How much the gateway keeps in memory, by the machine it runs on."""
+
+from __future__ import annotations
+
+import os
+
+SMALLEST_TABLE, LARGEST_TABLE = 10_000, 150_000  # ready answers
+SMALLEST_CACHE, LARGEST_CACHE = 2 << 20, 64 << 20  # bytes
+
+
+def read_memory_size() -> int:
+    """Return the machine's memory in bytes."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def table_entries_for(memory: int) -> int:
+    """Return how many ready answers a machine of `memory` bytes keeps: 10,000 on 128 MB, 150,000 from 2 GB on."""
+    return min(max(memory // 14_000, SMALLEST_TABLE), LARGEST_TABLE)
+
+
+def cache_bytes_for(memory: int) -> int:
+    """Return the bytes of the answer cache on a machine of `memory` bytes: a sixty-fourth, 2 to 64 MB."""
+    return min(max(memory // 64, SMALLEST_CACHE), LARGEST_CACHE)

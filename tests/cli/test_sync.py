@@ -1,0 +1,114 @@
+"""`guardian sync` as a person or a timer runs it."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from guardian.cli import main
+from guardian.names import parse_name
+from guardian.store.images import map_image
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """A web server over a folder: (its address, the folder)."""
+    folder = tmp_path / "site"
+    folder.mkdir()
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder))) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}", folder
+        server.shutdown()
+        thread.join(10)
+
+
+@pytest.fixture
+def config(tmp_path: Path, site: tuple[str, Path]) -> Path:
+    url, folder = site
+    (folder / "bets.txt").write_text("".join(f"bet-{number}.example.org\n" for number in range(50)))
+    (tmp_path / "sources.yaml").write_text(
+        f"sources:\n  bets: {{url: {url}/bets.txt, tags: category:gambling, licence: CC0-1.0}}\n"
+    )
+    path = tmp_path / "guardian.yaml"
+    path.write_text("state: state\nupstreams: {servers: [192.0.2.1]}\nlists: {sources: sources.yaml}\n")
+    return path
+
+
+def test_sync_compiles_and_says_what_it_did(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sync", "--config", str(config)]) == 0
+    told = capsys.readouterr()
+    assert "bets  ok" in told.out and "50" in told.out and "no gateway is running here" in told.out
+    assert told.err == "", "no progress bar where nobody looks"
+    image = map_image(config.parent / "state/lists/guardian.image")
+    assert image.lookup(parse_name("bet-1.example.org"))
+    assert main(["sync", "--config", str(config), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    (source,) = report["sources"]
+    assert source["state"] == "unchanged" and source["entries"] == 50 and source["licence"] == "CC0-1.0"
+    assert report["reloaded"] is False and report["names"] == image.name_count
+
+
+def test_the_exit_code_tells_of_a_list_without_a_copy(
+    config: Path, site: tuple[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = site[1] / "bets.txt"
+    text = page.read_text()
+    page.unlink()
+    assert main(["sync", "--config", str(config)]) == 1
+    assert "404" in capsys.readouterr().out
+    assert map_image(config.parent / "state/lists/guardian.image").lookup(parse_name("bet365.com"))
+    assert main(["sync", "--config", str(config), "--offline"]) == 1
+    assert "never fetched" in capsys.readouterr().out
+    page.write_text(text)
+    assert main(["sync", "--config", str(config), "--only", "bets"]) == 0
+    page.unlink()
+    capsys.readouterr()
+    assert main(["sync", "--config", str(config)]) == 0, "the last good copy is in force"
+    assert "seconds ago stays" in capsys.readouterr().out
+
+
+def test_mistakes_are_told_in_one_line(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sync", "--config", str(config), "--only", "nets"]) == 1
+    assert "no such source: nets" in capsys.readouterr().err
+    (config.parent / "sources.yaml").write_text("sources:\n  bets: {url: x, tags: category:gambling, limt: 5M}\n")
+    assert main(["sync", "--config", str(config)]) == 2
+    assert "sources.yaml:2: " in (told := capsys.readouterr().err) and "did you mean 'limit'" in told
+
+
+def test_a_running_gateway_is_told(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = config.parent / "state/control.sock"
+    path.parent.mkdir(exist_ok=True)
+    heard: list[dict[str, object]] = []
+
+    def gateway(listener: socket.socket, reply: bytes) -> None:
+        connection, _ = listener.accept()
+        with connection, connection.makefile("rb") as lines:
+            heard.append(json.loads(lines.readline()))
+            connection.sendall(reply)
+
+    for reply, expected in ((b'{"ok": true}\n', True), (b'{"ok": false, "error": "too busy"}\n', False)):
+        path.unlink(missing_ok=True)
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(path))
+            listener.listen()
+            thread = threading.Thread(target=gateway, args=(listener, reply))
+            thread.start()
+            assert main(["sync", "--config", str(config), "--json"]) == 0
+            thread.join(10)
+        told = capsys.readouterr()
+        assert json.loads(told.out)["reloaded"] is expected
+        assert ("too busy" in told.err) is not expected
+    assert heard == [{"verb": "reload"}] * 2

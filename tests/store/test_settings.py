@@ -1,0 +1,164 @@
+"""settings.db: exact, whole after any kill, and readable by people."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sqlite3
+import stat
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from guardian.errors import ConfigError, TextError
+from guardian.policy.model import FOREVER, Action, Device, Household, Profile
+from guardian.policy.rules import parse_rule
+from guardian.store.settings import list_changes, load_household, open_settings, save_household, set_pause
+from guardian.store.words import read_timezone
+
+UTC = read_timezone("UTC")
+
+
+def make_household(number: int, rules: int = 1) -> Household:
+    """A household whose every part carries `number`."""
+    profile = Profile(
+        id=f"p{number}",
+        name=f"Profile {number}",
+        rules=tuple(parse_rule(f"n{number}-{index}.example", Action.BLOCK) for index in range(rules)),
+    )
+    device = Device(f"d{number}", f"Device {number}", profile.id, (f"02:00:00:00:00:{number % 256:02x}",))
+    return Household("UTC", UTC, (profile,), (device,), profile.id)
+
+
+@given(data=st.data())
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_what_is_saved_is_loaded(
+    data: st.DataObject, households: st.SearchStrategy[Household], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = str(tmp_path_factory.mktemp("settings") / "settings.db")
+    for household in data.draw(st.lists(households, min_size=1, max_size=2)):
+        save_household(path, household)
+        assert load_household(path) == household
+
+
+def test_nothing_yet(tmp_path: Path) -> None:
+    path = str(tmp_path / "a" / "settings.db")
+    assert load_household(path) is None
+    assert not os.path.exists(path)
+    open_settings(path).close()
+    assert load_household(path) is None
+    assert list_changes(path) == []
+
+
+def test_the_file_is_for_its_owner_and_group(tmp_path: Path) -> None:
+    path = tmp_path / "settings.db"
+    before = os.umask(0)
+    try:
+        save_household(str(path), make_household(1))
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+def test_who_changed_what(tmp_path: Path) -> None:
+    path = str(tmp_path / "settings.db")
+    save_household(path, make_household(1), who="mum", what="imported home.yaml")
+    set_pause(path, profile="p1", until=FOREVER, who="dad")
+    set_pause(path, device="d1", until=99.0, who="dad")
+    set_pause(path, profile="p1", until=0.0, who="mum")
+    assert [change[1:] for change in list_changes(path)] == [
+        ("mum", "p1 resumed"),
+        ("dad", "d1 paused"),
+        ("dad", "p1 paused"),
+        ("mum", "imported home.yaml"),
+    ]
+    household = load_household(path)
+    assert household is not None
+    assert household.profiles[0].paused_until == 0.0
+    assert household.devices[0].paused_until == 99.0
+
+
+def test_pause_of_nobody(tmp_path: Path) -> None:
+    path = str(tmp_path / "settings.db")
+    save_household(path, make_household(1))
+    with pytest.raises(TextError, match=r"there is no profile 'p11', did you mean 'p1'\?"):
+        set_pause(path, profile="p11", until=FOREVER)
+    with pytest.raises(TextError, match="there is no device 'x'"):
+        set_pause(path, device="x", until=FOREVER)
+    assert len(list_changes(path)) == 1
+
+
+def test_a_household_that_does_not_hold_together_changes_nothing(tmp_path: Path) -> None:
+    path = str(tmp_path / "settings.db")
+    save_household(path, make_household(1))
+    broken = Household("UTC", UTC, (), (Device("d", "D", "nobody"),))
+    with pytest.raises(ConfigError, match="FOREIGN KEY"):
+        save_household(path, broken)
+    assert load_household(path) == make_household(1)
+    assert len(list_changes(path)) == 1
+
+
+def test_a_newer_or_foreign_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "settings.db"
+    save_household(str(path), make_household(1))
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("INSERT INTO migrations VALUES (99, 'future', 0)")
+    for use in (lambda: load_household(str(path)), lambda: save_household(str(path), make_household(2))):
+        with pytest.raises(ConfigError, match="newer Guardian"):
+            use()
+    path.write_bytes(b"this is not a database" * 100)
+    for use in (lambda: load_household(str(path)), lambda: save_household(str(path), make_household(2))):
+        with pytest.raises(ConfigError, match="not a database"):
+            use()
+
+
+def test_a_reader_never_writes(tmp_path: Path) -> None:
+    path = tmp_path / "settings.db"
+    save_household(str(path), make_household(1))
+    before = path.read_bytes()
+    os.chmod(path, 0o440)
+    os.chmod(tmp_path, 0o550)
+    try:
+        assert load_household(str(path)) == make_household(1)
+    finally:
+        os.chmod(tmp_path, 0o750)
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["settings.db"]
+
+
+def test_kill_at_any_moment_leaves_the_old_or_the_new(tmp_path: Path) -> None:
+    path = str(tmp_path / "settings.db")
+    save_household(path, make_household(0, 300))
+    chance = random.Random(2026)
+    interrupted = 0
+    for _ in range(25):
+        ready, started = os.pipe()
+        child = os.fork()
+        if child == 0:
+            try:
+                os.write(started, b"x")
+                for number in range(1, 1_000_000):
+                    save_household(path, make_household(number, 300))
+            finally:
+                os._exit(1)
+        os.close(started)
+        os.read(ready, 1)
+        os.close(ready)
+        # Where in its work the child is hit is what varies; no assertion depends on it.
+        time.sleep(chance.uniform(0.001, 0.05))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        interrupted += os.path.exists(f"{path}-journal")
+        household = load_household(path)
+        assert household is not None
+        number = int(household.profiles[0].id[1:])
+        assert household == make_household(number, 300)
+        with closing(sqlite3.connect(path)) as connection:
+            assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+            assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
+    assert interrupted, "no kill hit a transaction: the test proves nothing"
