@@ -16,7 +16,7 @@ import sys
 from collections.abc import Iterator
 
 from guardian.cli import OK, USAGE, paint
-from guardian.config import Config, load_config
+from guardian.config import Config, Upstream, load_config
 from guardian.errors import ConfigError, ListError, Problem, TextError
 from guardian.policy.model import Catalogue, Household
 from guardian.typed_yaml import suggest
@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
     catalogue = _check_catalogue(report)
     config = _check_config(report, args.config)
     if config is not None:
-        _check_files(report, config)
+        _check_files(report, config, args.config)
         if catalogue is not None:
             _check_households(report, config, catalogue)
             _check_image(report, config)
@@ -93,36 +93,43 @@ def _check_config(report: Report, path: str) -> Config | None:
     return config
 
 
-def _check_files(report: Report, config: Config) -> None:
+def _check_files(report: Report, config: Config, path: str) -> None:
     """Look at what the settings point at."""
     from guardian.catalogue import load_sources
+    from guardian.typed_yaml import Locate, compose, read_text
 
-    for path, what in _needed_files(config):
+    locate = Locate(path, compose(read_text(path), path), {})
+    for file, what, place in _needed_files(config):
         try:
-            with open(path, "rb"):
+            with open(file, "rb"):
                 pass
         except OSError as error:
-            report.problems.append(Problem(path, f"{what} cannot be read: {error.strerror}"))
+            report.problems.append(Problem(locate(*place), f"{what} cannot be read: {file}: {error.strerror}"))
     try:
         sources = load_sources(config.lists.sources).values()
     except ConfigError as error:
         report.add(error)
         return
     known = {tag.removeprefix("category:") for source in sources for tag in source.tags if tag.startswith("category:")}
-    for category in config.lists.categories:
+    for index, category in enumerate(config.lists.categories):
         if category not in known:
-            report.problems.append(
-                Problem("lists.categories", f"no source has the category '{category}'{suggest(category, known)}")
-            )
+            message = f"no source has the category '{category}'{suggest(category, known)}"
+            report.problems.append(Problem(locate("lists", "categories", index), message))
 
 
-def _needed_files(config: Config) -> Iterator[tuple[str, str]]:
-    for entry in config.lists.mandatory:
-        yield entry.file, f"the mandatory list '{entry.name}'"
-    upstreams = [*config.upstreams.servers, *config.upstreams.bootstrap]
-    upstreams += [upstream for forward in config.forward for upstream in forward.upstreams]
-    for path in dict.fromkeys(upstream.ca_file for upstream in upstreams if upstream.ca_file):
-        yield path, "the certificates of an upstream"
+def _needed_files(config: Config) -> Iterator[tuple[str, str, tuple[str | int, ...]]]:
+    """Yield (file, what it is, where the settings name it)."""
+    for index, entry in enumerate(config.lists.mandatory):
+        yield entry.file, f"the mandatory list '{entry.name}'", ("lists", "mandatory", index, "file")
+    groups: list[tuple[tuple[str | int, ...], tuple[Upstream, ...]]] = [
+        (("upstreams", "servers"), config.upstreams.servers),
+        (("upstreams", "bootstrap"), config.upstreams.bootstrap),
+        *((("forward", index, "upstreams"), forward.upstreams) for index, forward in enumerate(config.forward)),
+    ]
+    for place, upstreams in groups:
+        for index, upstream in enumerate(upstreams):
+            if upstream.ca_file:
+                yield upstream.ca_file, f"the CA of '{upstream.label}'", (*place, index)
 
 
 def _check_households(report: Report, config: Config, catalogue: Catalogue) -> None:
@@ -150,7 +157,8 @@ def _check_households(report: Report, config: Config, catalogue: Catalogue) -> N
 
 
 def _describe(household: Household, path: str) -> str:
-    return f"household: {path}, {len(household.profiles)} profiles, {len(household.devices)} devices"
+    profiles, devices = len(household.profiles), len(household.devices)
+    return f"household: {path}, {profiles} profile{'s'[profiles == 1 :]}, {devices} device{'s'[devices == 1 :]}"
 
 
 def _check_saved(report: Report, path: str, household: Household) -> None:

@@ -1,8 +1,10 @@
-"""Start the DNS gateway alone, in the foreground: what systemd or procd runs.
+"""Start the DNS gateway alone, in the foreground: what systemd or procd runs. Or talk to the running one.
 
 It needs CAP_NET_BIND_SERVICE for port 53 and nothing else. SIGHUP reloads, SIGTERM ends it.
 
   guardian gateway --config /etc/guardian/guardian.yaml
+  guardian gateway --reload                  settings, household and lists are read again; a bad file changes nothing
+  guardian gateway --flush example.com       forget cached answers of a name and all below it; --flush all: everything
 """
 
 from __future__ import annotations
@@ -12,29 +14,48 @@ import asyncio
 import gc
 import logging
 
-from guardian.config import load_config
+from guardian.config import Config, load_config
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """No options of its own."""
+    """Add the options of `guardian gateway`."""
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--reload", action="store_true", help="let the running gateway read everything again")
+    what.add_argument("--flush", metavar="NAME", help="let the running gateway forget cached answers; 'all' for all")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until told to stop."""
+    """Serve until told to stop, or hand a wish to the gateway that runs."""
+    config = load_config(args.config)
+    if args.reload or args.flush:
+        return tell(config, args.flush)
+    start_logging(config.log_level)
+    asyncio.run(serve(config, args.config))
+    return 0
+
+
+def tell(config: Config, name: str | None) -> int:
+    """Ask the running gateway to flush `name`, or to reload when it is None. Raises GuardianError."""
+    from guardian.control import send
+
+    if name is None:
+        send(config.control.socket, "reload")
+        print("reloaded")
+    else:
+        reply = send(config.control.socket, "flush", name="" if name == "all" else name)
+        print(f"forgot {reply['forgotten']} answers")
+    return 0
+
+
+async def serve(config: Config, path: str) -> None:
+    """Run one gateway from start to end."""
     from guardian.gateway import Gateway
 
-    config = load_config(args.config)
-    start_logging(config.log_level)
-
-    async def serve() -> None:
-        gateway = Gateway(config, args.config)
-        await gateway.start()
-        gc.collect()
-        gc.freeze()  # what lives for ever is not looked at again
-        await gateway.run()
-
-    asyncio.run(serve())
-    return 0
+    gateway = Gateway(config, path)
+    await gateway.start()
+    gc.collect()
+    gc.freeze()  # what lives for ever is not looked at again
+    await gateway.run()
 
 
 def start_logging(level: str) -> None:

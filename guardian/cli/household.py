@@ -18,6 +18,7 @@ import json
 import os
 import sys
 import time
+from datetime import datetime
 from typing import Any
 
 from guardian.cli import FAILED, OK, paint
@@ -143,8 +144,10 @@ def _tell_gateway(config: Config) -> int:
 def _pause(config: Config, profile: str, device: str, until: float) -> int:
     from guardian.store.settings import load_household, save_household, set_pause
 
-    if load_household(config.settings) is None:  # never started: the household is still a file
-        save_household(config.settings, _current(config), who=_who(), what="first household")
+    household = load_household(config.settings)
+    if household is None:  # never started: the household is still a file
+        household = _current(config)
+        save_household(config.settings, household, who=_who(), what="first household")
     set_pause(config.settings, profile=profile, device=device, until=until, who=_who())
     name = profile or device
     if not until:
@@ -152,7 +155,7 @@ def _pause(config: Config, profile: str, device: str, until: float) -> int:
     elif until == FOREVER:
         print(f"{name}: paused until somebody resumes it")
     else:
-        print(f"{name}: paused until {time.strftime('%H:%M', time.localtime(until))}")
+        print(f"{name}: paused until {datetime.fromtimestamp(until, household.tz):%Y-%m-%d %H:%M}")
     return _tell_gateway(config)
 
 

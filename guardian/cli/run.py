@@ -13,6 +13,7 @@ import argparse
 import contextlib
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -160,6 +161,7 @@ def welcome(config: Config) -> str:
     from guardian.catalogue import MANDATORY_TEST, load_catalogue, make_test_name
     from guardian.home import find_household
 
+    guardian = find_program()
     endpoint = config.dns.listen[0]
     dig = f"dig @{endpoint.host} -p {endpoint.port}" if endpoint.port != 53 else f"dig @{endpoint.host}"
     household = find_household(config, load_catalogue())
@@ -177,15 +179,22 @@ def welcome(config: Config) -> str:
             )
         if child.safe_search.enabled:
             lines.append(f"  {dig}{source} www.google.com   # SafeSearch for {child.name}")
-        lines.append(f"  guardian explain --profile {child.id} www.youtube.com --at 21:05")
+        lines.append(f"  {guardian} explain --profile {child.id} www.youtube.com --at 21:05")
     lines += [
         f"  {dig} {make_test_name(MANDATORY_TEST)}   # blocked for everybody",
-        "  guardian status",
+        f"  {guardian} status",
     ]
     if config.block.page:
         lines.append(f"  curl http://{_format(config.block.page[0])}/   # the page that a blocked child sees")
     lines += ["", f"State is kept in {config.state}. Ctrl-C ends it."]
     return "\n".join(lines)
+
+
+def find_program() -> str:
+    """Return how a person calls this program: `guardian`, or its path where that is not on the PATH."""
+    if shutil.which("guardian"):
+        return "guardian"
+    return os.path.relpath(os.path.join(os.path.dirname(sys.executable), "guardian"))
 
 
 def _format(endpoint: Endpoint) -> str:

@@ -156,7 +156,7 @@ class _Keeper:
             state = SourceState.FAILED if now.state is SourceState.UNCHANGED else now.state
             return replace(now, state=state, reason=now.reason or "never fetched", entries=0, size=0)
         except ListError as error:
-            log.warning("event=copy_unusable source=%s why=%s", source_id, error)
+            log.info("event=copy_unusable source=%s why=%s", source_id, error)
             return replace(now, state=SourceState.REFUSED, reason=now.reason or str(error), entries=0, etag="")
         return replace(now, entries=facts.entries, size=copy.stat().st_size, dropped=facts.dropped)
 
@@ -167,7 +167,7 @@ class _Keeper:
         try:
             result = fetch(source.url, fresh, replace(self._options.limits, size=source.limit), known)
         except ListError as error:
-            log.warning("event=fetch_failed source=%s why=%s", before.id, error)
+            log.info("event=fetch_failed source=%s why=%s", before.id, error)
             return replace(before, state=SourceState.FAILED, reason=str(error))
         checked = time.time()
         if not result.changed:
@@ -178,7 +178,7 @@ class _Keeper:
                 check_shrinking(facts.entries, before.entries)
         except ListError as error:
             fresh.unlink()
-            log.warning("event=list_refused source=%s why=%s", before.id, error)
+            log.info("event=list_refused source=%s why=%s", before.id, error)
             return replace(before, state=SourceState.REFUSED, reason=str(error))
         os.replace(fresh, copy)
         etag, last_modified = result.validators
@@ -204,7 +204,7 @@ class _Keeper:
         if not facts.dropped:
             kept.unlink(missing_ok=True)
             return facts
-        log.warning("event=protected_names_dropped source=%s count=%d", source_id, len(facts.dropped))
+        log.info("event=protected_names_dropped source=%s count=%d", source_id, len(facts.dropped))
         leave_out(copy, facts.dropped, kept)
         left = self._inspect(kept, source)
         if left.dropped:

@@ -44,6 +44,7 @@ _HEADER = struct.Struct(">6H")
 _QUESTION_TAIL = struct.Struct(">2H")
 _RECORD_HEAD = struct.Struct(">HHIH")
 _OPTION_HEAD = struct.Struct(">2H")
+_PLAIN_OPT = b"\x00" + TYPE_OPT.to_bytes(2)
 
 # RDATA with names that may be compressed (RFC 3597 section 4): bytes before the names, number of names.
 _NAMES_IN_RDATA = {
@@ -140,7 +141,10 @@ def parse_query(data: bytes) -> Query:
     qtype, qclass = _QUESTION_TAIL.unpack_from(data, position)
     end = position + 4
     edns = None
-    if additional:
+    if additional == 1 and len(data) == end + 11 and data[end : end + 3] == _PLAIN_OPT and data[-2:] == b"\0\0":
+        _, payload, ttl, _ = _RECORD_HEAD.unpack_from(data, end + 1)  # an OPT without options, as most clients send
+        edns = Edns(payload, (ttl >> 16) & 0xFF, bool(ttl & EDNS_DO), ttl >> 24)
+    elif additional:
         edns = _read_query_edns(data, end, additional)
     elif len(data) != end:
         raise FormError("bytes behind the message")

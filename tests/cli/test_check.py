@@ -24,7 +24,7 @@ def test_all_is_well_and_nothing_is_written(guardian: Guardian, folder: Path) ->
     done = guardian("check")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.endswith("no problems\n")
-    assert "3 profiles, 1 devices" in done.stdout
+    assert "3 profiles, 1 device\n" in done.stdout
     assert "starter lists" in done.stdout
     assert tree(folder) == before
     assert not (folder / "state").exists()
@@ -49,9 +49,9 @@ def test_problems_of_all_files_in_one_go(guardian: Guardian, folder: Path) -> No
     done = guardian("check")
     assert done.returncode == 2
     for part in (
-        f"{folder}/none.txt: the mandatory list 'n' cannot be read: No such file or directory",
-        "lists.categories: no source has the category 'gamblin', did you mean 'gambling'?",
-        f"{home}:13: there is no profile 'anna', did you mean 'ana'?",
+        f"{settings}:5: the mandatory list 'n' cannot be read: {folder}/none.txt: No such file or directory",
+        f"{settings}:5: no source has the category 'gamblin', did you mean 'gambling'?",
+        f"{home}:14: there is no profile 'anna', did you mean 'ana'?",
         f"{folder}/state/lists/guardian.image",
     ):
         assert part in done.stderr

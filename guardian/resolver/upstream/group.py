@@ -238,9 +238,10 @@ class _Search:
                 answer = self._judge(task, now)
                 if answer is not None:
                     return answer
-            if self._servfails >= ENOUGH_SERVFAILS:
-                break
-            if done or now >= self._next_start:
+            overdue = now >= self._next_start
+            if self._servfails >= ENOUGH_SERVFAILS or (self._servfails and overdue):
+                break  # a second opinion is worth no long wait
+            if done or overdue:
                 self._start(now)
         self._expired = now >= deadline
         if self._servfail is not None:
@@ -274,6 +275,8 @@ class _Search:
         if self._tasks.closed:
             return
         server = next(self._order, None)
+        if server is not None and self._servfails and not server.health.up:
+            server = None  # no second opinion from one that is down
         again = server is None
         if server is None:
             silent = [attempt for attempt in self._waiting.values() if attempt.server not in self._repeated]

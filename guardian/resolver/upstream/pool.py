@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 
 from guardian.config import Forward, Strategy, Transport, Upstream, UpstreamConfig
@@ -33,6 +34,7 @@ class Upstreams:
         self._addresses: list[Addresses] = []
         self._running = 0
         self._closed = False
+        self._drained: asyncio.Event | None = None
         self._bootstrap: Group | None = None
         if config.bootstrap:
             self._bootstrap = self._make_group(config.bootstrap, Strategy.FAILOVER, None)
@@ -59,10 +61,20 @@ class Upstreams:
             return await self._find_group(question).resolve(Query(question, dnssec_ok, checking_disabled))
         finally:
             self._running -= 1
+            if not self._running and self._drained is not None:
+                self._drained.set()
 
     def status(self) -> list[UpstreamStatus]:
         """Return how each server does, in the order of the settings, bootstrap servers first."""
         return [server.report() for server in self._servers.values()]
+
+    async def drain(self) -> None:
+        """Take no new questions, let those under way end (each has its timeout), then close."""
+        self._closed = True
+        if self._running:
+            self._drained = asyncio.Event()
+            await self._drained.wait()
+        await self.close()
 
     async def close(self) -> None:
         """End every try and close every connection; wait until the sockets are closed."""

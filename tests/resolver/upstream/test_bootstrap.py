@@ -149,5 +149,5 @@ def test_literals_are_what_connect_takes_without_a_lookup(host: str) -> None:
 def test_a_scope_names_an_interface() -> None:
     assert make_address("fe80::1%lo", 53).sockaddr == ("fe80::1", 53, 0, socket.if_nametoindex("lo"))
     assert make_address("fe80::1%7", 53).sockaddr == ("fe80::1", 53, 0, 7)
-    with pytest.raises(OSError, match="No such device|no interface"):
+    with pytest.raises(OSError, match=r"No such device|no interface"):
         make_address("fe80::1%nothing", 53)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import struct
 from collections.abc import Callable
 from typing import Any
@@ -112,38 +113,40 @@ def serve_http(respond: Respond) -> Any:
                 elif isinstance(event, StreamEnded):
                     stream = event.stream_id or 0
                     server.queries.append(bodies[stream])
-                    for step, value in respond(bodies.pop(stream)):
-                        if step == b"headers":
-                            http.send_headers(stream, value)
-                        elif step == b"data":
-                            await send_data(http, stream, value, reader, writer)
-                        elif step == b"reset":
-                            http.reset_stream(stream)
-                        elif step == b"goaway":
-                            http.close_connection()
-                        elif step == b"raw":
-                            writer.write(http.data_to_send() + value)
-                        else:
-                            http.end_stream(stream)
+                    with contextlib.suppress(ProtocolError):  # the client has reset the stream
+                        for step in respond(bodies.pop(stream)):
+                            await take_step(http, stream, step, reader, writer)
             writer.write(http.data_to_send())
 
     return serve
 
 
-async def send_data(
-    http: H2Connection, stream: int, data: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+async def take_step(
+    http: H2Connection,
+    stream: int,
+    step: tuple[bytes, Any],
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
 ) -> None:
-    try:
-        while data:
-            size = min(len(data), http.local_flow_control_window(stream), http.max_outbound_frame_size)
-            if size:
-                http.send_data(stream, data[:size])
-                data = data[size:]
-            writer.write(http.data_to_send())
-            if not size:
-                http.receive_data(await reader.read(65536))
-    except ProtocolError:  # the client has reset the stream
-        return
+    kind, value = step
+    if kind == b"headers":
+        http.send_headers(stream, value)
+    elif kind == b"reset":
+        http.reset_stream(stream)
+    elif kind == b"goaway":
+        http.close_connection()
+    elif kind == b"raw":
+        writer.write(http.data_to_send() + value)
+    elif kind == b"end":
+        http.end_stream(stream)
+    while kind == b"data" and value:
+        size = min(len(value), http.local_flow_control_window(stream), http.max_outbound_frame_size)
+        if size:
+            http.send_data(stream, value[:size])
+            value = value[size:]
+        writer.write(http.data_to_send())
+        if not size:
+            http.receive_data(await reader.read(65536))
 
 
 def ok(*more: tuple[bytes, bytes]) -> tuple[bytes, Any]:
@@ -190,11 +193,13 @@ def test_what_is_no_dns_message_is_an_error(
     context = make_server_context("dns.test", protocols=("h2",))
 
     async def main() -> None:
-        async with net.StreamServer(serve_http(respond), context) as server:
-            async with opened(doh(server.port, ca_file), timeout=0.4) as upstreams:
-                for _ in range(2):
-                    with pytest.raises(UpstreamError, match=text):
-                        await upstreams.resolve(net.make_question("www.test"))
+        async with (
+            net.StreamServer(serve_http(respond), context) as server,
+            opened(doh(server.port, ca_file), timeout=0.4) as upstreams,
+        ):
+            for _ in range(2):
+                with pytest.raises(UpstreamError, match=text):
+                    await upstreams.resolve(net.make_question("www.test"))
 
     run(main())
 
@@ -209,15 +214,17 @@ def test_one_connection_for_all_and_a_new_one_after_goaway(
         return [*steps, (b"goaway", None)] if b"last" in body else steps
 
     async def main() -> None:
-        async with net.StreamServer(serve_http(respond), context) as server:
-            async with opened(doh(server.port, ca_file), timeout=3) as upstreams:
-                await asyncio.gather(*(upstreams.resolve(net.make_question(f"{n}.test")) for n in range(90)))
-                assert server.connections == 1
-                for turn in range(2, 5):
-                    await upstreams.resolve(net.make_question("last.test"))
-                    await upstreams.resolve(net.make_question("www.test"))
-                    assert server.connections == turn
-                assert upstreams.status()[0].failures == 0
+        async with (
+            net.StreamServer(serve_http(respond), context) as server,
+            opened(doh(server.port, ca_file), timeout=3) as upstreams,
+        ):
+            await asyncio.gather(*(upstreams.resolve(net.make_question(f"{n}.test")) for n in range(90)))
+            assert server.connections == 1
+            for turn in range(2, 5):
+                await upstreams.resolve(net.make_question("last.test"))
+                await upstreams.resolve(net.make_question("www.test"))
+                assert server.connections == turn
+            assert upstreams.status()[0].failures == 0
 
     run(main())
 
@@ -230,11 +237,13 @@ def test_the_name_and_http2_are_required(
 ) -> None:
     async def main() -> None:
         context = make_server_context(name, protocols=protocols)
-        async with net.StreamServer(serve_http(lambda body: []), context) as server:
-            async with opened(doh(server.port, ca_file), timeout=0.5) as upstreams:
-                with pytest.raises(UpstreamError):
-                    await upstreams.resolve(net.make_question("www.test"))
-                assert server.queries == []
+        async with (
+            net.StreamServer(serve_http(lambda body: []), context) as server,
+            opened(doh(server.port, ca_file), timeout=0.5) as upstreams,
+        ):
+            with pytest.raises(UpstreamError):
+                await upstreams.resolve(net.make_question("www.test"))
+            assert server.queries == []
 
     run(main())
 

@@ -113,10 +113,13 @@ def test_udp_that_cannot_be_trusted_moves_to_tcp(kind: str, run: Any, opened: An
         return lie(net, "too big", query) if kind == "too big" else [net.make_answer(query, flags=0x8380)]
 
     async def main() -> None:
-        async with net.UdpServer(behave) as server:
-            async with net.StreamServer(net.serve_honestly, port=server.port), opened(server.upstream) as upstreams:
-                answer = await upstreams.resolve(net.make_question("www.test"))
-                assert net.read_address(answer.message) == "192.0.2.1"
+        async with (
+            net.UdpServer(behave) as server,
+            net.StreamServer(net.serve_honestly, port=server.port),
+            opened(server.upstream) as upstreams,
+        ):
+            answer = await upstreams.resolve(net.make_question("www.test"))
+            assert net.read_address(answer.message) == "192.0.2.1"
 
     run(main())
 

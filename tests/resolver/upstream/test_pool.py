@@ -67,21 +67,23 @@ def test_beyond_the_bound_questions_fail_at_once(run: Any, opened: Any, net: Any
             while True:
                 await server.read(reader)
 
-        async with net.StreamServer(swallow) as server:
-            async with opened(Upstream(Transport.TCP, server.host, server.port), timeout=15) as upstreams:
-                tasks = [
-                    asyncio.create_task(upstreams.resolve(net.make_question(f"{number}.test")))
-                    for number in range(MOST_RUNNING)
-                ]
-                while len(server.queries) < MOST_RUNNING:
-                    await asyncio.sleep(0.01)
-                with pytest.raises(UpstreamError, match="too many"):
-                    await upstreams.resolve(net.make_question("more.test"))
-                for task in tasks:
-                    task.cancel()
-                await asyncio.wait(tasks)
-                with pytest.raises(UpstreamError, match="in time"):
-                    await asyncio.wait_for(_resolve_shortly(opened, server, net), 5)
+        async with (
+            net.StreamServer(swallow) as server,
+            opened(Upstream(Transport.TCP, server.host, server.port), timeout=15) as upstreams,
+        ):
+            tasks = [
+                asyncio.create_task(upstreams.resolve(net.make_question(f"{number}.test")))
+                for number in range(MOST_RUNNING)
+            ]
+            while len(server.queries) < MOST_RUNNING:
+                await asyncio.sleep(0.01)
+            with pytest.raises(UpstreamError, match="too many"):
+                await upstreams.resolve(net.make_question("more.test"))
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+            with pytest.raises(UpstreamError, match="in time"):
+                await asyncio.wait_for(_resolve_shortly(opened, server, net), 5)
 
     run(main())
 
@@ -89,6 +91,21 @@ def test_beyond_the_bound_questions_fail_at_once(run: Any, opened: Any, net: Any
 async def _resolve_shortly(opened: Any, server: Any, net: Any) -> None:
     async with opened(Upstream(Transport.TCP, server.host, server.port), timeout=0.1) as upstreams:
         await upstreams.resolve(net.make_question("again.test"))
+
+
+def test_draining_lets_questions_end(run: Any, net: Any) -> None:
+    async def main() -> None:
+        async with net.UdpServer(delay=0.05) as server:
+            upstreams = Upstreams(UpstreamConfig((server.upstream,)))
+            tasks = [asyncio.create_task(upstreams.resolve(net.make_question(f"{n}.test"))) for n in range(10)]
+            while len(server.queries) < 10:
+                await asyncio.sleep(0.001)
+            await upstreams.drain()
+            assert all([net.read_address((await task).message) == "192.0.2.1" for task in tasks])
+            with pytest.raises(UpstreamError, match="closed"):
+                await upstreams.resolve(net.make_question("www.test"))
+
+    run(main())
 
 
 def test_status_lists_each_server_once(run: Any, opened: Any, net: Any) -> None:

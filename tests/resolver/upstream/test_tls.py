@@ -78,17 +78,19 @@ def test_the_certificate_must_show_the_host(
         context = make_server_context(certificate)
 
     async def main() -> None:
-        async with net.StreamServer(net.serve_honestly, context) as server:
-            async with opened(dot(server, ca_file, host)) as upstreams:
-                if not text:
-                    answer = await upstreams.resolve(net.make_question("www.test"))
-                    assert net.read_address(answer.message) == "192.0.2.1"
-                    return
-                with pytest.raises(UpstreamError, match=text) as caught:
-                    await upstreams.resolve(net.make_question("www.test"))
-                assert caught.value.code == 23
-                assert server.queries == []
-                assert text in upstreams.status()[0].last_error
+        async with (
+            net.StreamServer(net.serve_honestly, context) as server,
+            opened(dot(server, ca_file, host)) as upstreams,
+        ):
+            if not text:
+                answer = await upstreams.resolve(net.make_question("www.test"))
+                assert net.read_address(answer.message) == "192.0.2.1"
+                return
+            with pytest.raises(UpstreamError, match=text) as caught:
+                await upstreams.resolve(net.make_question("www.test"))
+            assert caught.value.code == 23
+            assert server.queries == []
+            assert text in upstreams.status()[0].last_error
 
     run(main())
 
