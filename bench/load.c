@@ -286,7 +286,7 @@ static void print_result(void) {
 }
 
 int main(int count, char **arguments) {
-    const char *address = "127.0.0.1", *first = "127.0.0.2", *path = NULL;
+    const char *address = NULL, *first = NULL, *path = NULL;
     unsigned long port = 0, window = 8;
     double seconds = 1, rate = 0;
     uint64_t limit = UINT64_MAX;
@@ -302,7 +302,7 @@ int main(int count, char **arguments) {
             case 'r': rate = strtod(optarg, NULL); break;
             default: return 2;
         }
-    if (!path || port == 0 || port > 65535 || client_count == 0 || client_count > MAX_CLIENTS) die("arguments");
+    if (!address || !first || !path || port == 0 || port > 65535 || client_count == 0 || client_count > MAX_CLIENTS) die("arguments");
     if (rate > 0) window = SLOTS;
     if (window == 0 || window > SLOTS) die("window");
     int poll = epoll_create1(EPOLL_CLOEXEC);

@@ -93,21 +93,8 @@ def run_load(port: int, queries: Path, clients: int, *, seconds: float, count: i
 
     Raises CalledProcessError when the generator fails.
     """
-    command = [
-        compile_program("load"),
-        "-p",
-        port,
-        "-q",
-        queries,
-        "-c",
-        clients,
-        "-w",
-        WINDOW,
-        "-r",
-        rate,
-        "-t",
-        seconds,
-    ]
+    command = [compile_program("load"), "-s", HOST, "-p", port, "-f", client_address(0), "-c", clients]
+    command += ["-q", queries, "-w", WINDOW, "-r", rate, "-t", seconds]
     if count:
         command += ["-n", count]
     done = subprocess.run(pinned(cores()[0], [str(part) for part in command]), check=True, stdout=subprocess.PIPE)

@@ -40,6 +40,7 @@ Progress = Callable[[float, str], None]  # the share done (0..1), and what is be
 _PARTITION_BITS = 6
 _BUCKET_ENTRIES = 32
 _ALLOWS = {entry.BLOCK: entry.ALLOW, entry.BLOCK_EXACT: entry.ALLOW_EXACT}
+_CONFIDENTIAL = "mandatory:"
 _READ_SHARE = 0.8  # of the whole time
 
 
@@ -127,6 +128,8 @@ def _read_source(source: Source, bit: int, names: _TableBuilder, urls: _TableBui
     for entries in read_entries(parser, source.data()):
         _add_entries(entries, names, urls, class_of)
     seen = parser.facts
+    if source.tag.startswith(_CONFIDENTIAL):
+        seen.examples.clear()  # a refused line of such a list is a secret as well
     if not seen.is_list and seen.content:
         shown = next((kept[0] for reason, kept in seen.examples.items() if reason in entry.JUNK), None)
         raise ListError(

@@ -255,8 +255,15 @@ def _look_up_one(image: Image, text: str) -> dict[str, Any]:
     name = parse_name(host)
     if slash:
         mask = image.lookup_url(name, f"/{path}".encode())
-        return {"name": text, "tags": [tag for bit, tag in enumerate(image.tags) if mask >> bit & 1], "entries": []}
-    deciding = {tag: format_name(listed) for tag, listed in image.matches(name)}
+        return {
+            "name": text,
+            "tags": [tag for bit, tag in enumerate(image.tags) if mask >> bit & 1],
+            "matched": {},
+            "entries": [],
+        }
+    matches = image.matches(name)
+    # Which names a mandatory list holds is nobody's business: the tag is told, the entry is not.
+    deciding = {tag: format_name(listed) for tag, listed in matches if not tag.startswith("mandatory:")}
     entries = [
         {
             "tag": found.tag,
@@ -265,8 +272,9 @@ def _look_up_one(image: Image, text: str) -> dict[str, Any]:
             "scope": "exact" if found.exact else "subdomains",
         }
         for found in image.entries(name)
+        if not found.tag.startswith("mandatory:")
     ]
-    return {"name": text, "tags": list(deciding), "matched": deciding, "entries": entries}
+    return {"name": text, "tags": [tag for tag, _ in matches], "matched": deciding, "entries": entries}
 
 
 def _print_answer(answer: dict[str, Any]) -> None:
@@ -275,7 +283,7 @@ def _print_answer(answer: dict[str, Any]) -> None:
         print(f"{name}: not listed")
         return
     for tag in answer["tags"]:
-        listed = answer.get("matched", {}).get(tag)
+        listed = answer["matched"].get(tag)
         print(f"{name}: {tag}" + (f" (entry {listed})" if listed else ""))
     for found in answer["entries"]:
         if found["action"] == "allow" and found["tag"] not in answer["tags"]:

@@ -340,7 +340,7 @@ class Gateway:
         if (config.upstreams, config.forward) != (before.upstreams, before.forward):
             old, self._upstreams = self._upstreams, Upstreams(config.upstreams, config.forward)
             self.resolver.replace_upstream(self._upstreams)
-            self._closing = asyncio.get_running_loop().create_task(old.close())
+            self._closing = asyncio.get_running_loop().create_task(old.drain())
             self.cache.flush()  # another resolver may see another world
         if config.local.leases != before.local.leases:
             self._leases = LeaseFiles(config.local.leases)

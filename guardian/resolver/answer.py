@@ -17,6 +17,7 @@ from guardian.wire.dns import Query
 
 NEGATIVE_HOSTMASTER = b"\x0ahostmaster"
 MAX_TEXT_BYTES = 80  # an Extended DNS Error is read by a person
+MAX_PAGE_ADDRESSES = 4  # of a family: a block fits 512 bytes behind the longest name
 
 _HEAD = struct.Struct(">5H")
 _POINTER_RECORD = struct.Struct(">HHHIH")  # owner (a pointer), type, class, ttl, rdlength
@@ -112,6 +113,8 @@ def frame(query: Query, packet: bytes, body: Body, limit: int) -> tuple[bytes, b
         opt = dns.build_edns(
             dns.Edns(dns.MAX_UDP_PAYLOAD, 0, edns.dnssec_ok, body.rcode >> 4, body.options),
         )
+    if query.question_end + len(opt) > limit:  # an upstream's long Extended DNS Error
+        opt = dns.build_edns(dns.Edns(dns.MAX_UDP_PAYLOAD, 0, edns is not None and edns.dnssec_ok, body.rcode >> 4))
     if query.question_end + len(body.records) + len(opt) > limit:
         head = _HEAD.pack(flags | dns.FLAG_TC, 1, 0, 0, 1 if opt else 0)
         return head, opt
@@ -156,7 +159,7 @@ class Blocker:
         """`zone` is the wire name of this server; `page` are the packed addresses of the block page."""
         self._config = config
         self._zone = zone
-        self._page = {4: tuple(a for a in page if len(a) == 4), 16: tuple(a for a in page if len(a) == 16)}
+        self._page = {size: tuple(a for a in page if len(a) == size)[:MAX_PAGE_ADDRESSES] for size in (4, 16)}
 
     def mode_of(self, reason: Reason) -> BlockMode:
         """How a block for `reason` is answered."""

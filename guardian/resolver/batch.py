@@ -12,7 +12,7 @@ import errno
 import mmap
 import os
 import socket
-from typing import Any
+from typing import Any, Literal
 
 BATCH = 64
 SLOT_BYTES = 2048  # a query is smaller; an answer over UDP is at most 1232
@@ -78,7 +78,7 @@ class Batch:
         offset = _MultiMessage.length.offset // 4
         self._lengths = words[offset::step]
         # Per vector two machine words: base and length; the answer's length goes into every second one.
-        word = "Q" if ctypes.sizeof(ctypes.c_size_t) == 8 else "I"
+        word: Literal["Q", "I"] = "Q" if ctypes.sizeof(ctypes.c_size_t) == 8 else "I"
         self._vector_words = memoryview(self._vectors).cast("B").cast(word)
         self._clean_vectors = self._vector_words.tobytes()
         self._vector_bytes = memoryview(self._vectors).cast("B")

@@ -20,6 +20,8 @@ STALE_TTL = 30  # seconds, RFC 8767 section 4
 FAILURE_TTL = 5  # seconds that a SERVFAIL is kept, RFC 9520 section 3.2
 MAX_NEGATIVE_TTL = 3600  # RFC 2308 section 5 suggests one to three hours
 MAX_CHAIN = 16  # CNAMEs in one answer
+MAX_REVEALED = 64  # targets in one answer: each is judged at each query
+NEVER_FAILED = -1 << 30
 ENTRY_OVERHEAD = 700  # bytes of Python objects around an entry's own bytes, measured
 NAME_HEADROOM = dns.HEADER_BYTES
 
@@ -83,9 +85,14 @@ class Entry:
         self.has_ech = False
         self.stripped: Entry | None = None  # the same answer without ech
         self.error: tuple[int, bytes] | None = None  # an Extended DNS Error to pass on
-        self.failed = 0  # second of the last failed attempt to refresh it
+        self.failed = NEVER_FAILED  # second of the last failed attempt to refresh it
         self.hits = 0
         self.size = ENTRY_OVERHEAD
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether this is no answer but an error: kept for a moment, never served stale."""
+        return self.rcode not in (dns.RCODE_NOERROR, dns.RCODE_NXDOMAIN)
 
     def render(self, second: int, cap: int) -> bytes:
         """Return the records with TTLs counted down to `second` and none above `cap` seconds."""
@@ -154,7 +161,7 @@ def make_entry(
     an upstream that lies about other names is not heard.
     """
     entry = Entry(key, name, qtype, second)
-    entry.rcode = message.flags & dns.RCODE_MASK
+    entry.rcode = message.rcode if message.rcode <= dns.RCODE_MASK else dns.RCODE_SERVFAIL
     entry.authenticated = bool(message.flags & dns.FLAG_AD)
     answers = _follow(name, message.answers)
     negative = entry.rcode != dns.RCODE_NOERROR or not any(record.type == qtype for record in answers)
@@ -163,10 +170,14 @@ def make_entry(
         [r for r in message.authority if r.class_ == dns.CLASS_IN and r.type in _NEGATIVE_TYPES] if proof else []
     )
     entry.revealed = tuple(dict.fromkeys(target for target in dns.names_in(answers) if target != name))
+    if len(entry.revealed) > MAX_REVEALED:
+        raise FormError("too many targets")
     entry.private = any(_holds_private(record, is_private) for record in answers)
     entry.has_ech = any(record.type in _SERVICE_TYPES and _has_ech(record.rdata) for record in answers)
     answers = [r._replace(ttl=min(max(r.ttl, limits.min_ttl), limits.max_ttl)) for r in answers]
     _set_records(entry, answers, authority)
+    if entry.has_ech:
+        entry.size *= 2  # its twin without ech
     entry.lifetime = _lifetime(entry.rcode, negative, answers, authority, limits)
     entry.expires = second + entry.lifetime
     return entry
@@ -189,6 +200,7 @@ def make_rewrite(key: bytes, name: bytes, target: bytes, found: Entry, ttl: int)
     answers = [Record(name, dns.TYPE_CNAME, dns.CLASS_IN, ttl, target), *found.parse().answers]
     _set_records(entry, answers, [])
     entry.lifetime, entry.expires = found.lifetime, found.expires
+    entry.private, entry.error = found.private, found.error
     return entry
 
 
@@ -222,23 +234,27 @@ def _skip_name(data: bytearray, position: int) -> int:
 
 
 def _follow(name: bytes, records: tuple[Record, ...]) -> list[Record]:
-    """The records owned by `name` or by what CNAME and DNAME records lead to, in their order."""
+    """The records owned by `name` or by what CNAME and DNAME records lead to, a chain in the order that clients expect."""
     names = {name}
-    kept = []
-    for record in records:
-        if record.class_ != dns.CLASS_IN:
-            continue
-        owner = record.owner.lower()
-        if record.type == dns.TYPE_DNAME and any(is_below(known, owner) for known in names):
-            names.add(owner)
-        if owner not in names:
-            continue
-        kept.append(record)
-        if record.type == dns.TYPE_CNAME:
-            names.add(record.rdata.lower())
-            if len(names) > MAX_CHAIN:
-                raise FormError("CNAME chain too long")
-    return kept
+    kept: list[Record] = []
+    left = [record for record in records if record.class_ == dns.CLASS_IN]
+    while True:  # mostly once; again when an upstream gave a chain out of order
+        others = []
+        for record in left:
+            owner = record.owner.lower()
+            if record.type == dns.TYPE_DNAME and any(is_below(known, owner) for known in names):
+                names.add(owner)
+            if owner not in names:
+                others.append(record)
+                continue
+            kept.append(record)
+            if record.type == dns.TYPE_CNAME:
+                names.add(record.rdata.lower())
+                if len(names) > MAX_CHAIN:
+                    raise FormError("CNAME chain too long")
+        if not others or len(others) == len(left):
+            return kept
+        left = others
 
 
 def _holds_private(record: Record, is_private: Callable[[bytes], bool]) -> bool:
@@ -287,7 +303,7 @@ class Cache:
         entry = self._entries.pop(key, None)
         if entry is None:
             return None
-        if second >= entry.expires + self.limits.stale and second >= entry.expires:
+        if second >= entry.expires + (0 if entry.is_failure else self.limits.stale):
             self.bytes -= entry.size
             return None
         self._entries[key] = entry  # now the most recently used
@@ -300,7 +316,7 @@ class Cache:
         """
         old = self._entries.get(entry.key)
         if old is not None:
-            if entry.rcode == dns.RCODE_SERVFAIL and old.rcode != dns.RCODE_SERVFAIL:
+            if entry.is_failure and not old.is_failure:
                 old.failed = entry.stored
                 return
             del self._entries[entry.key]

@@ -87,7 +87,7 @@ class Core:
             self.seen.append((client, packet[2:], outcome))
             return outcome.reply_to(packet)
         if outcome is not None:
-            self.fetcher.fetch(outcome, _Waiter(self, packet, address, limit, reply, tries))
+            self.fetcher.fetch(outcome, _Waiter(self, packet, address, limit, reply, tries).wake)
         return None
 
     def finish(self, waiter: _Waiter, found: Entry) -> None:
@@ -101,7 +101,7 @@ class Core:
             self.seen.append((client, waiter.packet[2:], outcome))
             waiter.reply(outcome.reply_to(waiter.packet))
         elif outcome is not None and waiter.tries > 0:  # another name is needed now: the settings have changed
-            self.fetcher.fetch(outcome, waiter._replace(tries=waiter.tries - 1))
+            self.fetcher.fetch(outcome, waiter._replace(tries=waiter.tries - 1).wake)
 
 
 class _Waiter(NamedTuple):
@@ -112,7 +112,7 @@ class _Waiter(NamedTuple):
     reply: Callable[[bytes], None]
     tries: int
 
-    def __call__(self, found: Entry) -> None:
+    def wake(self, found: Entry) -> None:
         self.core.finish(self, found)
 
 
@@ -208,7 +208,7 @@ class UdpListener:
         sender = batch.senders[index * SENDER_BYTES : (index + 1) * SENDER_BYTES]
         address = sender[self._address_from : self._address_to]
         later = _Later(self, sender, batch.control_of(index))
-        return self._core.answer(packet, address, None, later)
+        return self._core.answer(packet, address, None, later.send)
 
     def send_later(self, answer: bytes, sender: bytes, control: bytes) -> None:
         """Send an answer that was not ready when its query came. A full buffer or a gone client loses it."""
@@ -239,7 +239,7 @@ class _Later(NamedTuple):
     sender: bytes
     control: bytes
 
-    def __call__(self, answer: bytes) -> None:
+    def send(self, answer: bytes) -> None:
         self.listener.send_later(answer, self.sender, self.control)
 
 

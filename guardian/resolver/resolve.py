@@ -19,7 +19,7 @@ from guardian.wire import dns
 log = logging.getLogger(__name__)
 
 STALE_WAIT = 1.8  # seconds that a client waits before it gets stale data, RFC 8767 section 5
-MAX_IN_FLIGHT = 2000  # questions upstream at once; a home has tens
+MAX_IN_FLIGHT = 1000  # questions upstream at once, as many as `upstream` takes; a home has tens
 MAX_WAITERS = 64  # for one question
 
 Waiter = Callable[[Entry], None]
@@ -29,7 +29,7 @@ class UpstreamReply(Protocol):
     """What an upstream gave; `guardian.resolver.upstream.Answer` satisfies it."""
 
     @property
-    def message(self) -> bytes: ...
+    def parsed(self) -> dns.Message: ...
 
 
 class Upstream(Protocol):
@@ -98,7 +98,7 @@ class Resolver:
             reply = await self._upstream.resolve(
                 miss.question, dnssec_ok=miss.dnssec_ok, checking_disabled=miss.checking_disabled
             )
-            message = dns.parse_message(reply.message)
+            message = reply.parsed
             entry = make_entry(
                 miss.key,
                 miss.name,
@@ -109,7 +109,7 @@ class Resolver:
                 lambda address: self._is_private(miss.name, address),
             )
         except UpstreamError as error:
-            return self._fail(miss, getattr(error, "code", dns.EDE_NO_REACHABLE_AUTHORITY), str(error))
+            return self._fail(miss, error.code, str(error))
         except FormError as error:
             log.debug("event=bad-answer name=%s error=%r", format_name(miss.name), str(error))
             return self._fail(miss, dns.EDE_NETWORK_ERROR, "upstream gave a broken answer")

@@ -6,6 +6,7 @@ import struct
 from typing import NamedTuple
 
 from guardian.errors import FormError
+from guardian.names import MAX_NAME_BYTES
 
 KEY_MANDATORY, KEY_ALPN, KEY_IPV4HINT, KEY_ECH, KEY_IPV6HINT = 0, 1, 4, 5, 6
 _PARAM_HEAD = struct.Struct(">2H")
@@ -32,6 +33,8 @@ def parse_service_binding(rdata: bytes) -> ServiceBinding:
         if not length:
             break
     target = rdata[2:position]
+    if len(target) > MAX_NAME_BYTES:  # RDATA may be 64 KiB, and a target is looked up with all its parents
+        raise FormError("SVCB target longer than 255 bytes")
     params = []
     last = -1
     while position < len(rdata):

@@ -130,3 +130,14 @@ def test_real_lists_hold_all_their_names(real_lists: Path) -> None:
         assert all(image.lookup(name) >> bit & 1 for name in names)
     popular = (real_lists.parent / "popular-names.txt").read_text().split()[:200]
     assert sum(image.lookup(parse_name(name)) >> 2 & 1 for name in popular) <= 2  # tiktok's list: hosts, no sites
+
+
+def test_a_mandatory_list_leaves_no_line_in_the_facts() -> None:
+    secret = b"secret.example\nsecret.example/page\n1.2.3.4\n"
+    compiled, image = compile_sources(Source("mandatory:test", "national", lambda: secret))
+    assert image.sources[0].refused == {"url": 1, "address": 1}
+    assert image.sources[0].examples == {}
+    assert b"secret" not in compiled.to_bytes()
+    with pytest.raises(ListError) as raised:
+        compile_sources(Source("mandatory:test", "national", lambda: b"secret secret\n"))
+    assert "secret" not in str(raised.value)

@@ -125,3 +125,19 @@ def test_an_allowed_page_below_a_blocked_one() -> None:
     host = parse_name("example.org")
     paths = (b"/a", b"/a/x", b"/a/b", b"/a/b/x", b"/a/b/c", b"/a/b/c/d")
     assert [image.lookup_url(host, path) for path in paths] == [1, 1, 0, 0, 1, 1]
+
+
+def test_four_bytes_across_two_fingerprints_are_no_match() -> None:
+    names = tuple(parse_name(f"n{number}.example") for number in range(4))
+    data = bytearray(compile_image([Source("t", "t", names=names)], bytes(range(16)), 0.0).to_bytes())
+    header = Image(bytes(data))._header
+    start = header.sections["name_prints"].start
+    asked = names[0]
+    mark = (int.from_bytes(asked) * header.key.multiplier % header.key.prime & 0xFFFFFFFF).to_bytes(4, "little")
+    assert mark in data[start : start + 16]
+    data[start : start + 16] = b"\0" + mark + bytes(11)
+    assert Image(bytes(data)).lookup(asked) == 0
+    assert Image(bytes(data)).matches(asked) == []
+    data[start : start + 16] = b"\0" + mark + bytes(3) + mark + bytes(4)
+    assert Image(bytes(data)).lookup(asked) == 1
+    assert Image(bytes(data)).matches(asked) == [("t", asked)]

@@ -73,3 +73,13 @@ def test_a_parenthesis_that_is_never_closed_does_not_swallow_the_list() -> None:
     parsed = parse_list(zone, "rpz")
     assert parsed.facts.entries > 900
     assert parsed.facts.refused == {entry.NOT_A_NAME: 1}
+
+
+def test_an_origin_holds_for_the_rest_of_a_long_zone() -> None:
+    zone = b"$ORIGIN rpz.isp.example.\n$ORIGIN com.rpz.isp.example.\n" + b"".join(
+        b"www.n%d CNAME .\n" % number for number in range(30_000)
+    )
+    parsed = parse_list(zone)
+    assert len(zone) > 400_000
+    assert "www.n29999.com" in names(parsed.block_exact)
+    assert parsed == parse_list(zone, careful=True)

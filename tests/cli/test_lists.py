@@ -132,3 +132,13 @@ def test_the_bar_waits_two_seconds_and_needs_a_terminal(capsys: pytest.CaptureFi
     silent.show(0.5, "a.txt")
     silent.clear()
     assert capsys.readouterr().err == ""
+
+
+def test_a_mandatory_entry_is_not_named(lists: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
+    assert lists("compile", "home.image", "--tag", "mandatory:test=help.txt") == 0
+    capsys.readouterr()
+    assert lists("lookup", "home.image", "a.b.help.example") == 0
+    assert capsys.readouterr().out == "a.b.help.example: mandatory:test\n"
+    assert lists("lookup", "home.image", "a.b.help.example", "--json") == 0
+    answers = json.loads(capsys.readouterr().out)
+    assert answers == [{"name": "a.b.help.example", "tags": ["mandatory:test"], "matched": {}, "entries": []}]

@@ -84,7 +84,7 @@ class Server:
     def report(self) -> UpstreamStatus:
         """Return how it does."""
         health = self.health
-        rtt = None if health.round_trip is None else health.round_trip * 1000
+        rtt = health.round_trip * 1000 if health.answered and health.round_trip is not None else None
         return UpstreamStatus(self.label, health.up, rtt, health.queries, health.errors, health.last_error)
 
 
@@ -216,6 +216,7 @@ class _Search:
         self._done: list[asyncio.Task[Reply]] = []
         self._wake: asyncio.Future[None] | None = None
         self._repeated: set[Server] = set()
+        self._deadline = 0.0
         self._next_start = 0.0
         self._blamed: list[tuple[Server, str]] = []  # answered badly: at fault if another does better
         self._servfail: Answer | None = None
@@ -226,12 +227,12 @@ class _Search:
 
     async def run(self, now: float) -> Answer:
         """Return the answer. Raises UpstreamError."""
-        deadline = now + self._timeout
+        self._deadline = now + self._timeout
         for _ in range(self._together):
             self._start(now)
-        while self._waiting and now < deadline:
+        while self._waiting and now < self._deadline:
             if not self._done:
-                await self._wait_until(min(deadline, self._next_start))
+                await self._wait_until(min(self._deadline, self._next_start))
             now = self._loop.time()
             done, self._done = self._done, []
             for task in done:
@@ -239,11 +240,11 @@ class _Search:
                 if answer is not None:
                     return answer
             overdue = now >= self._next_start
-            if self._servfails >= ENOUGH_SERVFAILS or (self._servfails and overdue):
-                break  # a second opinion is worth no long wait
+            if self._servfails >= ENOUGH_SERVFAILS:
+                break
             if done or overdue:
                 self._start(now)
-        self._expired = now >= deadline
+        self._expired = now >= self._deadline
         if self._servfail is not None:
             return self._servfail
         if self._waiting:
@@ -336,5 +337,7 @@ class _Search:
         if reply.rcode == RCODE_SERVFAIL:
             self._servfail = self._servfail or answer
             self._servfails += 1
+            # A second opinion is worth a wait, but not all of the client's patience.
+            self._deadline = min(self._deadline, now + self._timeout / 2)
         self._error = UpstreamError(f"{server.label} answers {reason}", EDE_NO_REACHABLE_AUTHORITY)
         return None

@@ -15,6 +15,7 @@ class Health:
 
     __slots__ = (
         "_deviation",
+        "answered",
         "down_until",
         "errors",
         "failures",
@@ -30,7 +31,8 @@ class Health:
         self.errors = 0  # queries that did not bring a good answer
         self.failures = 0  # of them, those in a row that were the server's fault
         self.last_error = ""
-        self.round_trip: float | None = None  # smoothed; None = never answered
+        self.answered = False  # ever
+        self.round_trip: float | None = None  # smoothed; a lower bound before the first answer; None = never tried
         self.measured = 0.0  # when `round_trip` was last fed
         self.down_until = 0.0
         self.pause = FIRST_PAUSE
@@ -55,18 +57,13 @@ class Health:
 
     def measure(self, seconds: float, now: float) -> None:
         """Feed the round trip, without a word on whether the answer was of use."""
-        self.measured = now
-        if self.round_trip is None:
-            self.round_trip = seconds
-            self._deviation = seconds / 2
-            return
-        self._deviation += _DEVIATION_GAIN * (abs(seconds - self.round_trip) - self._deviation)
-        self.round_trip += _GAIN * (seconds - self.round_trip)
+        self.answered = True
+        self._feed(seconds, now)
 
     def outlast(self, seconds: float, now: float) -> None:
         """Note that no answer came in `seconds`, after which nobody waited any more: it is slower than that."""
         if self.round_trip is None or seconds > self.round_trip:
-            self.measure(seconds, now)
+            self._feed(seconds, now)
 
     def complain(self, reason: str) -> None:
         """Note an answer that was of no use, when it is not known whether the server or the question is at fault."""
@@ -88,3 +85,12 @@ class Health:
         if self.round_trip is None:
             return longest
         return min(longest, max(shortest, self.round_trip + 4 * self._deviation))
+
+    def _feed(self, seconds: float, now: float) -> None:
+        self.measured = now
+        if self.round_trip is None:
+            self.round_trip = seconds
+            self._deviation = seconds / 2
+            return
+        self._deviation += _DEVIATION_GAIN * (abs(seconds - self.round_trip) - self._deviation)
+        self.round_trip += _GAIN * (seconds - self.round_trip)
