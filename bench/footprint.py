@@ -31,9 +31,11 @@ from bench.names import Corpus, make_corpus
 from bench.namespace import enter_namespace
 from bench.peers import MEGABYTE, Dnsmasq, Memory, Peer, Server, Unbound
 from bench.scenarios import ADULTS, CLIENTS
+from guardian.gateway.sizing import cache_bytes_for, table_entries_for
 
 NAMES = 1_000_000
 EACH = 10_000  # blocked and allowed names that are asked
+ROUTER_MEMORY = 256 << 20  # bytes; the table and the cache follow the machine's memory
 ASK_LIMIT = 60  # seconds that the 20,000 queries may take
 SERVERS = ("guardian", "unbound", "dnsmasq")
 GOALS = {"gateway_private_mb": 32.0, "start_to_first_answer_s": 2.0}
@@ -41,9 +43,9 @@ SHOWN_IMPORTS = 30
 
 
 def make_peer(name: str) -> Peer:
-    """Return the server of that name, set up as in a home: tables and caches by their defaults."""
+    """Return the server of that name, set up as in a home; Guardian with the sizes that it takes on a 256 MB router."""
     if name == "guardian":
-        return Guardian()
+        return Guardian(table_entries_for(ROUTER_MEMORY), cache_bytes_for(ROUTER_MEMORY))
     return Unbound() if name == "unbound" else Dnsmasq()
 
 

@@ -22,8 +22,10 @@ class Guardian:
 
     name = "guardian"
 
-    def __init__(self, table_entries: int = 0) -> None:
+    def __init__(self, table_entries: int = 0, cache_bytes: int = 0) -> None:
+        """0 = by the machine's memory."""
         self.table_entries = table_entries
+        self.cache_bytes = cache_bytes
         self.folder = WORK / "guardian"
         self.image = self.folder / "guardian.image"
 
@@ -44,6 +46,7 @@ dns:
   clients: [{NETWORK}.0/24]
   rate_limit: 0
   table_entries: {self.table_entries}
+  cache_bytes: {self.cache_bytes}
 upstreams:
   servers: ["udp://{HOST}:{upstream}"]
 lists:

@@ -83,18 +83,26 @@ class ControlServer:
     async def start(self, path: str, group: str = "") -> None:
         """Listen on `path`, mode 660; a socket file that nobody serves any more is replaced.
 
-        Raises GuardianError when another gateway serves it, OSError when it cannot be made.
+        Raises GuardianError when another gateway serves it, or when it cannot be made.
         """
-        _remove_dead(path)
+        try:
+            _remove_dead(path)
+            await self._listen(path)
+            if group:
+                shutil.chown(path, group=group)
+        except (OSError, LookupError) as error:
+            await self.close()
+            reason = getattr(error, "strerror", None) or error
+            raise GuardianError(f"cannot serve the control socket {path}: {reason}") from None
+
+    async def _listen(self, path: str) -> None:
         before = os.umask(0o777 & ~MODE)
         try:
             self._server = await asyncio.start_unix_server(self._serve, path, limit=MAX_REQUEST_BYTES)
         finally:
             os.umask(before)
-        os.chmod(path, MODE)
-        if group:
-            shutil.chown(path, group=group)
         self._path = path
+        os.chmod(path, MODE)
 
     async def close(self) -> None:
         """Stop listening and remove the socket."""

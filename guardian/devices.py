@@ -98,20 +98,22 @@ class KnownDevices:
         self._changed &= set(self._sightings)
 
     def see(self, mac: bytes, address: bytes, hostname: str, now: float) -> bool:
-        """Note that a device is here and return whether it was never seen before."""
+        """Note that a device is here and return whether it was never seen before. `address` is empty where only the
+        MAC is known (behind dnsmasq).
+        """
         if len(address) == 16 and address.startswith(_MAPPED):
             address = address[12:]
         # Taken out and put back: the dict is in order of the last sight, and the longest unseen goes first.
         before = self._sightings.pop(mac, None)
         if before is None:
-            sighting = Sighting(mac, now, now, (address,), hostname)
+            sighting = Sighting(mac, now, now, (address,) if address else (), hostname)
             if len(self._sightings) >= MAX_KNOWN_DEVICES:
                 oldest = next(iter(self._sightings))
                 del self._sightings[oldest]
                 self._changed.discard(oldest)
         else:
             others = [other for other in before.addresses if other != address]
-            addresses = (address, *others[: MAX_ADDRESSES_KEPT - 1])
+            addresses = (address, *others[: MAX_ADDRESSES_KEPT - 1]) if address else before.addresses
             sighting = Sighting(mac, before.first_seen, now, addresses, hostname or before.hostname)
         self._sightings[mac] = sighting
         self._changed.add(mac)

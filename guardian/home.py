@@ -14,7 +14,7 @@ from typing import NamedTuple
 from guardian.blocklist.image import Image
 from guardian.catalogue import load_catalogue
 from guardian.config import Config
-from guardian.errors import ListError
+from guardian.errors import GuardianError, ListError
 from guardian.policy.compile import Policy, compile_policy
 from guardian.policy.model import Catalogue, Household, Profile
 from guardian.store.images import map_image
@@ -37,6 +37,16 @@ class Home(NamedTuple):
         """Return the policy; `pauses` are moments (epoch seconds) by profile or device id, on top of the household."""
         household = add_pauses(self.household, pauses) if pauses else self.household
         return compile_policy(household, self.catalogue, self.lists)
+
+
+def make_state(config: Config) -> None:
+    """Make the state directory where it is missing. Raises GuardianError when that cannot be."""
+    try:
+        os.makedirs(config.state, mode=0o750, exist_ok=True)
+    except OSError as error:
+        raise GuardianError(f"cannot make the state directory {config.state}: {error.strerror}") from None
+    if not os.access(config.state, os.W_OK | os.X_OK):
+        raise GuardianError(f"cannot write to the state directory {config.state}: it belongs to another user")
 
 
 def load_home(config: Config, before: Home | None = None) -> Home:

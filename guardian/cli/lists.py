@@ -89,7 +89,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command that the arguments name; return 0, 1 when the asked thing failed, 2 for wrong usage."""
     if args.lists_command == "fetch":
-        from guardian.hotline.sync import run_fetch  # fetching needs what a router may not have
+        from guardian.cli.sync import run_fetch  # fetching needs what a router may not have
 
         return int(run_fetch(args))
     commands: dict[str, Callable[[argparse.Namespace], int]] = {"compile": _compile, "show": _show, "lookup": _lookup}

@@ -23,6 +23,7 @@ from types import FrameType
 from guardian.config import Config, Endpoint, load_config
 from guardian.control import send
 from guardian.errors import GuardianError
+from guardian.home import make_state
 
 LONGEST_PAUSE = 30.0  # seconds between two starts of a gateway that keeps dying
 START_SECONDS = 15.0
@@ -50,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
 
 def prepare(config: Config) -> None:
     """Make the state directory, and import the household file when nothing was set yet. Raises ConfigError."""
-    os.makedirs(config.state, mode=0o750, exist_ok=True)
+    make_state(config)
     if not config.household:
         return
     from guardian.catalogue import load_catalogue

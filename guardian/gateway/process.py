@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import ipaddress
 import logging
+import math
 import os
 import signal
 import socket
@@ -24,7 +26,7 @@ from guardian.errors import GuardianError
 from guardian.gateway.page import PageFacts
 from guardian.gateway.sizing import cache_bytes_for, read_memory_size, table_entries_for
 from guardian.gateway.status import cache_status, format_endpoint, lists_status, query_status, read_own_memory
-from guardian.home import load_home
+from guardian.home import load_home, make_state
 from guardian.leases import LeaseFiles
 from guardian.names import is_below, parse_name
 from guardian.neighbors import Neighbors
@@ -35,13 +37,14 @@ from guardian.resolver.clients import Clients
 from guardian.resolver.handle import Handler, Miss
 from guardian.resolver.listen import Core, UdpListener, open_udp
 from guardian.resolver.local import LocalNames, is_private_address
-from guardian.resolver.record import SeenRecorder
+from guardian.resolver.record import AnswerRecorder
 from guardian.resolver.resolve import Resolver
 from guardian.resolver.tcp import TcpListener
 from guardian.resolver.upstream import Upstreams
 from guardian.store.history import HistoryWriter
 from guardian.store.history_read import HistoryReader
 from guardian.store.history_record import Recorder
+from guardian.store.settings import list_changes
 
 log = logging.getLogger(__name__)
 
@@ -62,11 +65,13 @@ class Gateway:
         self._udp: dict[Endpoint, UdpListener] = {}
         self._tcp: dict[Endpoint, TcpListener] = {}
         self._pauses: dict[str, float] = {}
+        self._paused_at = 0.0
         self._clock_offset = time.time() - time.monotonic()
         self._flushed = self._looked = time.monotonic()
         self._neighbors: Neighbors | None = None
         self._known = KnownDevices()
         self._page: BlockPage | None = None
+        self._reloading = asyncio.Lock()
         self._control = ControlServer(
             {
                 "status": self._serve_status,
@@ -79,8 +84,8 @@ class Gateway:
     # Building
 
     async def start(self) -> None:
-        """Load, bind and serve. Raises GuardianError or OSError; nothing is left behind then."""
-        os.makedirs(self.config.state, mode=0o750, exist_ok=True)
+        """Load, bind and serve. Raises GuardianError; nothing is left behind then."""
+        make_state(self.config)
         self.home = load_home(self.config)
         self.policy = self.home.compile()
         self._build_engine()
@@ -91,6 +96,7 @@ class Gateway:
             await self._control.start(self.config.control.socket, self.config.control.group)
         except BaseException:
             await self._close_listeners()
+            self._close_neighbors()
             raise
         self._start_history()
         self._ticker = asyncio.get_running_loop().create_task(self._tick())
@@ -146,17 +152,15 @@ class Gateway:
         """Make the parts that a reload may swap, from `self.config` and `self.home`."""
         config, home = self.config, self.home
         dns = config.dns
-        memory = read_memory_size()
-        limits = Limits(dns.cache_bytes or cache_bytes_for(memory), dns.min_ttl, dns.max_ttl, dns.serve_stale)
         self._leases = LeaseFiles(config.local.leases)
         self._devices = DeviceMap(home.household)
-        self.cache = Cache(limits)
+        self.cache = Cache(_limits_of(config))
         self._upstreams = Upstreams(config.upstreams, config.forward)
         self.resolver = Resolver(self._upstreams, self.cache, self._is_rebinding, _second)
-        entries = dns.table_entries or table_entries_for(memory)
+        entries = _entries_of(config)
         self.clients = Clients(self.policy, dns.clients, dns.rate_limit, entries, self._identify, self._mac_of)
         self._recorder = Recorder(home.household.tz)
-        self._seen = SeenRecorder(self._recorder, self.clients)
+        self._answers = AnswerRecorder(self._recorder, self.clients)
         self.handler = Handler(
             self.clients,
             home.lists,
@@ -164,12 +168,13 @@ class Gateway:
             self.cache,
             self._blocker(),
             config.block.ttl,
-            self._prefetch if dns.prefetch else None,
+            self._prefetch,
         )
-        self.core = Core(self.clients, self.handler, self.resolver, self._seen.drain)
+        self.core = Core(self.clients, self.handler, self.resolver, self._answers.drain)
 
     def _prefetch(self, miss: Miss) -> None:
-        self.resolver.fetch(miss)
+        if self.config.dns.prefetch:
+            self.resolver.fetch(miss)
 
     def _local_names(self) -> LocalNames:
         local = self.config.local
@@ -180,11 +185,17 @@ class Gateway:
         return Blocker(self.config.block, self.config.local.name, self._own_addresses())
 
     def _own_addresses(self) -> tuple[bytes, ...]:
-        """The packed addresses of this gateway: as configured, else those it listens on."""
+        """The packed addresses of this gateway: as configured, else those it listens on.
+
+        Loopback is left out where there is more: to a device in the home it means the device itself.
+        """
         config = self.config
         hosts = config.local.addresses or tuple(endpoint.host for endpoint in config.block.page + config.dns.listen)
-        packed = (socket.inet_pton(socket.AF_INET6 if ":" in host else socket.AF_INET, host) for host in hosts)
-        return tuple(dict.fromkeys(address for address in packed if any(address)))
+        own = [ipaddress.ip_address(host) for host in hosts]
+        own = [address for address in own if not address.is_unspecified]
+        if not config.local.addresses:
+            own = [address for address in own if not address.is_loopback] or own
+        return tuple(dict.fromkeys(address.packed for address in own))
 
     def _identify(self, address: bytes, mac: bytes | None) -> str:
         if mac is not None:
@@ -208,22 +219,30 @@ class Gateway:
     # Listening
 
     async def _listen(self, config: Config) -> None:
-        """Open what `config` names and is not open yet; then close what it no longer names."""
+        """Open what `config` names and is not open yet, all or nothing; then close what it no longer names."""
         wanted = dict.fromkeys(config.dns.listen)
-        loop = asyncio.get_running_loop()
-        for endpoint in wanted:
-            if endpoint not in self._udp:
-                udp = UdpListener(await _open_udp(endpoint), self.core)
-                self._udp[endpoint] = udp
-                loop.add_reader(udp.fileno(), udp.on_readable)
-                self._tcp[endpoint] = await _open_tcp(self.core, endpoint)
+        missing = [endpoint for endpoint in wanted if endpoint not in self._udp]
+        try:
+            for endpoint in missing:
+                await self._open_listener(endpoint)
+        except BaseException:
+            for endpoint in missing:
+                await self._close_listener(endpoint)
+            raise
         for endpoint in [endpoint for endpoint in self._udp if endpoint not in wanted]:
             await self._close_listener(endpoint)
 
+    async def _open_listener(self, endpoint: Endpoint) -> None:
+        udp = UdpListener(await _open_udp(endpoint), self.core)
+        self._udp[endpoint] = udp
+        self._tcp[endpoint] = await _open_tcp(self.core, endpoint)
+        asyncio.get_running_loop().add_reader(udp.fileno(), udp.on_readable)
+
     async def _close_listener(self, endpoint: Endpoint) -> None:
-        udp = self._udp.pop(endpoint)
-        asyncio.get_running_loop().remove_reader(udp.fileno())
-        udp.close()
+        if endpoint in self._udp:
+            udp = self._udp.pop(endpoint)
+            asyncio.get_running_loop().remove_reader(udp.fileno())
+            udp.close()
         if endpoint in self._tcp:
             await self._tcp.pop(endpoint).close()
 
@@ -264,12 +283,16 @@ class Gateway:
         await self._close_listeners()
         await self.resolver.close()
         await self._upstreams.close()
-        if self._neighbors is not None:
-            asyncio.get_running_loop().remove_reader(self._neighbors.fileno())
-            self._neighbors.close()
+        self._close_neighbors()
         self._flush_history()
         await asyncio.get_running_loop().run_in_executor(None, self._history.close)
         log.info("event=stopped")
+
+    def _close_neighbors(self) -> None:
+        if self._neighbors is not None:
+            asyncio.get_running_loop().remove_reader(self._neighbors.fileno())
+            self._neighbors.close()
+            self._neighbors = None
 
     async def _tick(self) -> None:
         """Once a second: limits are refilled, the clock is watched, the history gets its batch."""
@@ -304,10 +327,15 @@ class Gateway:
     # Changing
 
     async def reload(self) -> None:
-        """Read configuration, household and lists again, and swap. Raises ConfigError; then nothing has changed."""
+        """Read configuration, household and lists again, and swap. Raises GuardianError; then nothing has changed."""
+        async with self._reloading:
+            await self._reload()
+
+    async def _reload(self) -> None:
         loop = asyncio.get_running_loop()
         config = await loop.run_in_executor(None, load_config, self._config_path)
         home = await loop.run_in_executor(None, load_home, config, self.home)
+        changed = await loop.run_in_executor(None, read_last_change, config.settings)
         fixed = [
             name for name in ("state", "control", "history") if getattr(config, name) != getattr(self.config, name)
         ]
@@ -319,19 +347,21 @@ class Gateway:
         await self._listen(config)
         self._flush_history()
         self._forget_narrowed(home.household)
+        if changed >= self._paused_at:  # what parents set since then is newer than a pause of the control socket
+            self._pauses.clear()
         self.config, self.home = config, home
         self._swap(before)
         log.info("event=reloaded profiles=%d tags=%d", len(home.household.profiles), len(home.lists.tags))
 
     def _forget_narrowed(self, household: Household) -> None:
         """Erase the names of devices whose profile no longer shows names to parents."""
-        before = {profile.id: profile.visibility for profile in self.home.household.profiles}
-        narrowed = {
-            profile.id
-            for profile in household.profiles
-            if before.get(profile.id) is Visibility.NAMES and profile.visibility is not Visibility.NAMES
-        }
-        devices = [device.id for device in household.devices if device.profile in narrowed]
+        before = _visibility_by_device(self.home.household)
+        now = _visibility_by_device(household)
+        devices = [
+            device
+            for device, visibility in now.items()
+            if visibility is not Visibility.NAMES and before.get(device) is Visibility.NAMES
+        ]
         if devices:
             self._history.erase_names(devices)
 
@@ -342,6 +372,11 @@ class Gateway:
             self.resolver.replace_upstream(self._upstreams)
             self._closing = asyncio.get_running_loop().create_task(old.drain())
             self.cache.flush()  # another resolver may see another world
+        elif (config.dns.rebinding_protection, config.dns.rebinding_allowed) != (
+            before.dns.rebinding_protection,
+            before.dns.rebinding_allowed,
+        ):
+            self.cache.flush()  # what is private was judged when it came
         if config.local.leases != before.local.leases:
             self._leases = LeaseFiles(config.local.leases)
         self._devices = DeviceMap(home.household)
@@ -350,7 +385,10 @@ class Gateway:
         self.handler.local = self._local_names()
         self.handler.blocker = self._blocker()
         self.handler.block_ttl = config.block.ttl
+        self.cache.limits = _limits_of(config)
+        self.clients.budget.limit = _entries_of(config)
         self.clients.configure(config.dns.clients, config.dns.rate_limit)
+        logging.getLogger().setLevel(config.log_level.upper())
         self._replace_policy()
         if self._page is not None:
             self._page_facts.home = home
@@ -374,14 +412,18 @@ class Gateway:
         return {"forgotten": forgotten}
 
     async def _serve_pause(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Pause a profile or device until a moment, or resume it with 0; until the gateway ends, not longer."""
+        """Pause a profile or device until a moment, or resume it with 0.
+
+        Not durable: it holds until the gateway ends, or reads settings that parents have changed since.
+        """
         name, until = str(request.get("id", "")), request.get("until", FOREVER)
         household = self.home.household
         if name not in {p.id for p in household.profiles} | {d.id for d in household.devices}:
             raise GuardianError(f"no profile or device has the id {name[:64]!r}")
-        if not isinstance(until, int | float):
+        if isinstance(until, bool) or not isinstance(until, int | float) or math.isnan(until):
             raise GuardianError("'until' must be epoch seconds")
         self._pauses[name] = float(until)
+        self._paused_at = time.time()
         self._replace_policy()
         log.info("event=paused id=%s until=%s", name, until)
         return {}
@@ -394,7 +436,7 @@ class Gateway:
             "started": self._started,
             "now": time.time(),
             "listen": [format_endpoint(endpoint) for endpoint in self._udp],
-            "queries": query_status(self._seen.tally, self.resolver, self.core),
+            "queries": query_status(self._answers.tally, self.resolver, self.core),
             "cache": cache_status(self.cache, self.clients.budget),
             "upstreams": [status._asdict() for status in self._upstreams.status()],
             "lists": lists_status(self.home),
@@ -408,6 +450,12 @@ class Gateway:
         }
 
 
+def read_last_change(path: str) -> float:
+    """Return when parents last changed the settings in the database, in epoch seconds, 0 for never."""
+    changes = list_changes(path, 1) if os.path.exists(path) else []
+    return changes[0][0] if changes else 0.0
+
+
 def read_known_devices(path: str) -> tuple[Sighting, ...]:
     """Return the devices that the history knows. Raises GuardianError."""
     with HistoryReader(path) as history:
@@ -416,6 +464,23 @@ def read_known_devices(path: str) -> tuple[Sighting, ...]:
 
 def _second() -> int:
     return int(time.monotonic())
+
+
+def _limits_of(config: Config) -> Limits:
+    dns = config.dns
+    max_bytes = dns.cache_bytes or cache_bytes_for(read_memory_size())
+    return Limits(max_bytes, dns.min_ttl, dns.max_ttl, dns.serve_stale)
+
+
+def _entries_of(config: Config) -> int:
+    return config.dns.table_entries or table_entries_for(read_memory_size())
+
+
+def _visibility_by_device(household: Household) -> dict[str, Visibility]:
+    """What parents see of each device id; "" are the devices that nobody has named."""
+    visibility = {profile.id: profile.visibility for profile in household.profiles}
+    profiles = {device.id: device.profile for device in household.devices} | {"": household.new_device_profile}
+    return {device: visibility.get(profile, Visibility.COUNTS) for device, profile in profiles.items()}
 
 
 async def _open_udp(endpoint: Endpoint) -> socket.socket:

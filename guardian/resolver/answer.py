@@ -113,8 +113,8 @@ def frame(query: Query, packet: bytes, body: Body, limit: int) -> tuple[bytes, b
         opt = dns.build_edns(
             dns.Edns(dns.MAX_UDP_PAYLOAD, 0, edns.dnssec_ok, body.rcode >> 4, body.options),
         )
-    if query.question_end + len(opt) > limit:  # an upstream's long Extended DNS Error
-        opt = dns.build_edns(dns.Edns(dns.MAX_UDP_PAYLOAD, 0, edns is not None and edns.dnssec_ok, body.rcode >> 4))
+        if query.question_end + len(opt) > limit:
+            opt = dns.build_edns(dns.Edns(dns.MAX_UDP_PAYLOAD, 0, edns.dnssec_ok, body.rcode >> 4))
     if query.question_end + len(body.records) + len(opt) > limit:
         head = _HEAD.pack(flags | dns.FLAG_TC, 1, 0, 0, 1 if opt else 0)
         return head, opt

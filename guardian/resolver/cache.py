@@ -234,7 +234,7 @@ def _skip_name(data: bytearray, position: int) -> int:
 
 
 def _follow(name: bytes, records: tuple[Record, ...]) -> list[Record]:
-    """The records owned by `name` or by what CNAME and DNAME records lead to, a chain in the order that clients expect."""
+    """The records owned by `name` or by what CNAME and DNAME records lead to, chains in the order clients expect."""
     names = {name}
     kept: list[Record] = []
     left = [record for record in records if record.class_ == dns.CLASS_IN]

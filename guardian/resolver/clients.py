@@ -6,13 +6,15 @@ are alike share one table, so that a second child's tablet costs no second entry
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable
 from ipaddress import IPv4Network, IPv6Network
 
 from guardian.policy.compile import Policy
-from guardian.policy.model import Decision
+from guardian.policy.model import Decision, Visibility
 from guardian.policy.posture import Posture, posture_of
-from guardian.resolver.answer import Ready
+from guardian.resolver.answer import Fact, Ready
+from guardian.resolver.local import unmap
 
 MAX_CLIENTS = 4096  # a home has dozens; more is a flood of made-up IPv6 addresses
 UNLIMITED = 1 << 60
@@ -29,9 +31,25 @@ class Table:
 
 
 class Client:
-    """One source address (or one MAC behind dnsmasq). `allowance` are the queries left in this second."""
+    """One source address (or one MAC behind dnsmasq). `allowance` are the queries left in this second.
 
-    __slots__ = ("address", "allowance", "device", "is_proxy", "mac", "posture", "ready", "seen", "table")
+    `counts` and `log` are what it was answered since the last flush: how often by fact, and the packets (without their
+    ids) where names may be kept. Helplines count as None, which nobody writes down.
+    """
+
+    __slots__ = (
+        "address",
+        "allowance",
+        "counts",
+        "device",
+        "is_proxy",
+        "log",
+        "mac",
+        "posture",
+        "ready",
+        "seen",
+        "table",
+    )
 
     def __init__(self, address: bytes, mac: bytes | None, device: str, is_proxy: bool, allowance: int) -> None:
         self.address = address
@@ -40,9 +58,17 @@ class Client:
         self.is_proxy = is_proxy  # loopback: its EDNS option 65001 names the device that asks
         self.allowance = allowance
         self.seen = True
+        self.counts: defaultdict[Fact | None, int] = defaultdict(int)
+        self.log: list[tuple[bytes, Fact | None]] | None = None
         self.posture: Posture
         self.table: Table
         self.ready: dict[bytes, Ready]
+
+    def note(self, key: bytes, ready: Ready) -> None:
+        """Note one answer; the hot loop does the same in place."""
+        self.counts[ready.fact] += 1
+        if self.log is not None:
+            self.log.append((key, ready.fact))
 
 
 class Budget:
@@ -65,6 +91,9 @@ class Budget:
             self._shrink()
 
     def _shrink(self) -> None:
+        self._count = sum(len(table.ready) for table in self.tables)  # a dropped table may have been written to
+        if self._count <= self.limit:
+            return
         fullest = max(self.tables, key=lambda table: len(table.ready)).ready
         for key in list(fullest)[: max(1, min(len(fullest), self.limit // 16))]:
             del fullest[key]
@@ -94,6 +123,7 @@ class Clients:
         mac_of: Callable[[bytes], bytes | None],
     ) -> None:
         self.by_address: dict[bytes, Client] = {}
+        self._gone: list[Client] = []  # forgotten ones whose answers are not yet flushed
         self.budget = Budget(table_entries)
         self._by_mac: dict[bytes, Client] = {}
         self._policy = policy
@@ -101,19 +131,20 @@ class Clients:
         self._identify = identify
         self._mac_of = mac_of
         self._networks = _compile_networks(networks)
-        self._postures: dict[str, tuple[Posture, Table]] = {}
-        self._tables: dict[tuple[str, Decision | None, float], Table] = {}
+        self._postures: dict[tuple[str, bool], tuple[Posture, Table]] = {}
+        self._tables: dict[tuple[str, Decision | None, float, bool], Table] = {}
 
     def find(self, address: bytes, now: float) -> Client | None:
         """Return the client at a packed address (v4-mapped v6 means v4), or None outside the configured networks."""
         client = self.by_address.get(address)
         if client is None:
-            if not self._is_allowed(address):
+            plain = unmap(address)
+            if not self._is_allowed(plain):
                 return None
             if len(self.by_address) >= MAX_CLIENTS:
                 self._forget_idle()
-            mac = self._mac_of(address)
-            client = self._make(address, mac, _is_loopback(address))
+            mac = self._mac_of(plain)
+            client = self._make(plain, mac, _is_loopback(plain))
             self.by_address[address] = client
         return self.refresh(client, now)
 
@@ -122,8 +153,9 @@ class Clients:
         client = self._by_mac.get(mac)
         if client is None:
             if len(self._by_mac) >= MAX_CLIENTS:
+                self._gone += self._by_mac.values()
                 self._by_mac.clear()
-            client = self._make(proxy.address, mac, False)
+            client = self._make(b"", mac, False)  # the proxy's own address says nothing of the device
             self._by_mac[mac] = client
         return self.refresh(client, now)
 
@@ -133,6 +165,9 @@ class Clients:
         if not hasattr(client, "posture") or now >= client.posture.until:
             client.posture, client.table = self._posture(client, now)
             client.ready = client.table.ready
+            # Behind a proxy only the packet tells who asked.
+            keeps = client.is_proxy or client.posture.visibility is Visibility.NAMES
+            client.log = (client.log or []) if keeps else None
         return client
 
     def _make(self, address: bytes, mac: bytes | None, is_proxy: bool) -> Client:
@@ -140,18 +175,15 @@ class Clients:
         return Client(address, mac, self._identify(address, mac), is_proxy, allowance)
 
     def _posture(self, client: Client, now: float) -> tuple[Posture, Table]:
-        if client.is_proxy:  # what it asks for others must not be found by anyone else
-            table = Table()
-            self.budget.tables.append(table)
-            return posture_of(self._policy, client.device, now), table
-        known = self._postures.get(client.device)
+        who = client.device, client.is_proxy  # what a proxy asks for others must not be found by anyone else
+        known = self._postures.get(who)
         if known is None or now >= known[0].until:
             posture = posture_of(self._policy, client.device, now)
-            kind = (posture.profile, posture.stop, posture.until)
+            kind = (posture.profile, posture.stop, posture.until, client.is_proxy)
             table = self._tables.get(kind) or self._tables.setdefault(kind, Table())
             if table not in self.budget.tables:
                 self.budget.tables.append(table)
-            known = self._postures[client.device] = posture, table
+            known = self._postures[who] = posture, table
             self._drop_ended(now)
         return known
 
@@ -173,6 +205,7 @@ class Clients:
 
     def forget(self) -> None:
         """Forget who is who and every ready answer; the next query of each looks it up again."""
+        self._gone += (*self.by_address.values(), *self._by_mac.values())
         self.by_address.clear()
         self._by_mac.clear()
         self._postures.clear()
@@ -181,21 +214,31 @@ class Clients:
 
     def forget_address(self, address: bytes) -> None:
         """Forget one address: another device has it now."""
-        self.by_address.pop(address, None)
+        client = self.by_address.pop(address, None)
+        if client is not None:
+            self._gone.append(client)
+
+    def take_active(self) -> list[Client]:
+        """Return the clients that were answered since the last call: their counts and logs want to be flushed."""
+        known = (*self.by_address.values(), *self._by_mac.values(), *self._gone)
+        self._gone = []
+        return [client for client in known if client.counts]
 
     def refill(self) -> None:
         """Give every client a new second's queries; call once a second."""
         if self._rate_limit:
             most = 2 * self._rate_limit
             for client in (*self.by_address.values(), *self._by_mac.values()):
-                client.allowance = min(client.allowance + self._rate_limit, most)
+                if not client.is_proxy:  # it speaks for the whole home
+                    client.allowance = min(client.allowance + self._rate_limit, most)
 
     def _forget_idle(self) -> None:
         for address in [address for address, client in self.by_address.items() if not client.seen]:
-            del self.by_address[address]
+            self._gone.append(self.by_address.pop(address))
         for client in self.by_address.values():
             client.seen = False
         if len(self.by_address) >= MAX_CLIENTS:
+            self._gone += self.by_address.values()
             self.by_address.clear()
 
     def _is_allowed(self, address: bytes) -> bool:

@@ -24,6 +24,7 @@ MAX_TTL_TO_CHANGE = 86400  # a decision that never ends caps nothing that matter
 STALE_HOLD = 30  # seconds between tries to refresh a stale answer, RFC 8767 section 5
 PREFETCH_HITS = 3
 MAX_SHAPES = 1024  # of blocked answers in one table: cookies and padding make many
+MAX_KEPT_BYTES = 512  # of a packet whose answer is kept ready: padding must not fill the memory
 _META_TYPES = {
     dns.TYPE_OPT: dns.RCODE_FORMERR,
     dns.TYPE_TSIG: dns.RCODE_FORMERR,
@@ -189,12 +190,12 @@ class Handler:
             for name in entry.revealed:
                 seen = judge_answer(posture, decision, name, self.lists.lookup(name))
                 if seen.action is Action.BLOCK:
-                    return self._block(ask, seen)
+                    return self._block(ask, seen, entry)
         if entry.private:
-            return self._block(ask, _REBINDING)
+            return self._block(ask, _REBINDING, entry)
+        self._consider_prefetch(entry, ask.second)
         if entry.has_ech and posture.strip_ech:
             entry = entry.without_ech()
-        self._consider_prefetch(entry, ask.second)
         second = ask.second
         left = _seconds_to(decision.until, ask.now)
         ready = _answer(ask, _entry_body(entry, second, left), fact_of(decision))
@@ -205,7 +206,8 @@ class Handler:
         return ready
 
     def _admit(self, ask: Ask, ready: Ready) -> None:
-        if ask.limit <= dns.MAX_UDP_PAYLOAD:  # what TCP gets may be too long for UDP
+        # What TCP gets may be too long for UDP.
+        if ask.limit <= dns.MAX_UDP_PAYLOAD and len(ask.packet) <= MAX_KEPT_BYTES:
             self.clients.budget.admit(ask.owner.table, ask.packet[2:], ready)
 
     def _consider_prefetch(self, entry: Entry, second: int) -> None:
@@ -217,22 +219,35 @@ class Handler:
             entry.hits = 0
             self._prefetch(Miss(entry.key, entry.name, entry.type, bool(flags & 1), bool(flags & 2), entry))
 
-    def _block(self, ask: Ask, decision: Decision) -> Ready:
-        """One Ready serves all names that are blocked for the same reason by packets of the same shape."""
+    def _block(self, ask: Ask, decision: Decision, entry: Entry | None = None) -> Ready:
+        """One Ready serves all names that are blocked for the same reason by packets of the same shape.
+
+        What was blocked for its answer, `entry`, is judged anew when the answer expires.
+        """
         packet, query = ask.packet, ask.query
+        if entry is not None:
+            passing = self._build_block(ask, decision)
+            passing.good_until = max(min(passing.good_until, entry.expires), ask.second + 1)
+            self._admit(ask, passing)
+            return passing
         kind = query.type if query.type in (dns.TYPE_A, dns.TYPE_AAAA) else 0
         shape = (decision.rule, kind, packet[2 : dns.HEADER_BYTES], packet[query.question_end :])
         blocked = ask.client.table.blocked
         ready = blocked.get(shape)
         if ready is None or ask.second >= ready.good_until:
-            left = _seconds_to(decision.until, ask.now)
-            ttl = min(self.block_ttl, left)
-            ready = _answer(ask, self.blocker.build(decision, query.type, ttl), fact_of(decision))
-            ready.good_until = ask.second + max(1, left - ttl)  # the TTL is right while the decision outlives it
-            if len(blocked) >= MAX_SHAPES:
-                blocked.clear()
-            blocked[shape] = ready
+            ready = self._build_block(ask, decision)
+            if len(packet) <= MAX_KEPT_BYTES:
+                if len(blocked) >= MAX_SHAPES:
+                    blocked.clear()
+                blocked[shape] = ready
         self._admit(ask, ready)
+        return ready
+
+    def _build_block(self, ask: Ask, decision: Decision) -> Ready:
+        left = _seconds_to(decision.until, ask.now)
+        ttl = min(self.block_ttl, left)
+        ready = _answer(ask, self.blocker.build(decision, ask.query.type, ttl), fact_of(decision))
+        ready.good_until = ask.second + max(1, left - ttl)  # the TTL is right while the decision outlives it
         return ready
 
 

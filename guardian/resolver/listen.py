@@ -23,14 +23,12 @@ from guardian.resolver.handle import Handler, Miss
 from guardian.wire import dns
 
 ROUNDS = 8  # batches before the event loop gets its turn
-RING_HIGH_WATER = 4096
+FLUSH_QUERIES = 256  # between two flushes to the history: more would hold the loop for milliseconds
 MAX_RETRIES = 3  # of one query whose policy changed while upstream was asked
 RECEIVE_BUFFER = 1 << 20  # bytes; bursts at start-up of a whole home
 REFUSALS_PER_SECOND = 20  # to strangers; beyond that silence: nobody uses us to flood somebody
 
 _CONTROL_HEAD = struct.Struct("@Nii")  # struct cmsghdr: length, level, type
-
-Seen = tuple[Client, bytes, Ready]
 
 
 class Fetcher(Protocol):
@@ -43,13 +41,13 @@ class Core:
     """What all listeners share: who asks, what to answer, whom to ask, what was seen. One per gateway."""
 
     def __init__(
-        self, clients: Clients, handler: Handler, fetcher: Fetcher, drain: Callable[[list[Seen]], None]
+        self, clients: Clients, handler: Handler, fetcher: Fetcher, drain: Callable[[list[Client]], None]
     ) -> None:
-        """`drain` takes the list of what was answered when it grows long; `flush` gives it the rest."""
+        """`drain` takes the clients that were answered, with their counts and logs; `flush` calls it."""
         self.clients = clients
         self.handler = handler
         self.fetcher = fetcher
-        self.seen: list[Seen] = []
+        self.answered = 0  # since the last flush
         self.refused = 0
         self.limited = 0
         self._drain = drain
@@ -57,9 +55,8 @@ class Core:
 
     def flush(self) -> None:
         """Hand what was answered to the history."""
-        if self.seen:
-            self._drain(self.seen)
-            self.seen.clear()
+        self.answered = 0
+        self._drain(self.clients.take_active())
 
     def tick(self) -> None:
         """Call once a second: refills what is limited by the second."""
@@ -84,7 +81,7 @@ class Core:
         client.allowance -= 1
         outcome = self.handler.handle(packet, client, now, int(time.monotonic()), limit)
         if isinstance(outcome, Ready):
-            self.seen.append((client, packet[2:], outcome))
+            client.note(packet[2:], outcome)
             return outcome.reply_to(packet)
         if outcome is not None:
             self.fetcher.fetch(outcome, _Waiter(self, packet, address, limit, reply, tries).wake)
@@ -98,7 +95,7 @@ class Core:
             return  # the networks changed meanwhile
         outcome = self.handler.handle(waiter.packet, client, now, int(time.monotonic()), waiter.limit, found)
         if isinstance(outcome, Ready):
-            self.seen.append((client, waiter.packet[2:], outcome))
+            client.note(waiter.packet[2:], outcome)
             waiter.reply(outcome.reply_to(waiter.packet))
         elif outcome is not None and waiter.tries > 0:  # another name is needed now: the settings have changed
             self.fetcher.fetch(outcome, waiter._replace(tries=waiter.tries - 1).wake)
@@ -121,7 +118,7 @@ def open_udp(endpoint: Endpoint) -> socket.socket:
     family = socket.AF_INET6 if ":" in endpoint.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
     try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # No SO_REUSEADDR: with UDP it would take the port from whoever has it, without a word.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
@@ -153,10 +150,14 @@ class UdpListener:
         for _ in range(ROUNDS):
             lengths = self._batch.receive()
             if lengths:
-                self._answer(lengths)
+                try:
+                    self._answer(lengths)
+                except BaseException:
+                    self._batch.reset()  # or the next datagrams would be cut to the lengths of these answers
+                    raise
             if len(lengths) < BATCH:
                 break
-        if len(self._core.seen) > RING_HIGH_WATER:
+        if self._core.answered > FLUSH_QUERIES:
             self._core.flush()
 
     def _answer(self, lengths: list[int]) -> None:
@@ -164,7 +165,8 @@ class UdpListener:
         batch = self._batch
         memory, senders, words = batch.memory, batch.senders, batch.answer_words
         core = self._core
-        by_address, remember = core.clients.by_address, core.seen.append
+        core.answered += len(lengths)
+        by_address = core.clients.by_address
         offset, address_end = self._address_from, self._address_to
         second = int(time.monotonic())
         first = 0  # of the slots that are answered and not yet sent
@@ -185,7 +187,11 @@ class UdpListener:
                     tail = ready.tail
                     memory[end : end + len(tail)] = tail
                     words[2 * index + 1] = length + ready.grow
-                    remember((client, key, ready))
+                    fact = ready.fact
+                    client.counts[fact] += 1
+                    log = client.log
+                    if log is not None:
+                        log.append((key, fact))
                     continue
             answer = self._answer_slowly(index, length)
             if answer is None:

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from guardian.errors import FormError, UpstreamError
 from guardian.names import format_name
+from guardian.resolver.answer import MAX_TEXT_BYTES
 from guardian.resolver.cache import Cache, Entry, make_entry, make_failure
 from guardian.resolver.handle import Miss
 from guardian.wire import dns
@@ -60,12 +61,15 @@ class Resolver:
         """Ask upstream for `miss`; `waiter` is called once with an entry, be it a failure. One question serves all."""
         waiters = self._waiting.get(miss.key)
         if waiters is not None:
-            if waiter is not None and len(waiters) < MAX_WAITERS:
-                waiters.append(waiter)
+            if waiter is not None:
+                if len(waiters) < MAX_WAITERS:
+                    waiters.append(waiter)
+                else:
+                    waiter(self._refuse(miss))
             return
         if len(self._waiting) >= MAX_IN_FLIGHT:
             if waiter is not None:
-                waiter(self._fail(miss, dns.EDE_NO_REACHABLE_AUTHORITY, "too many questions at once"))
+                waiter(self._refuse(miss))
             return
         self.misses += 1
         self._waiting[miss.key] = [] if waiter is None else [waiter]
@@ -82,7 +86,7 @@ class Resolver:
         finally:
             if timer is not None:
                 timer.cancel()
-        waiters = self._waiting.pop(miss.key, [])
+            waiters = self._waiting.pop(miss.key, [])  # in any case, or nobody could ask it again
         for waiter in waiters:
             waiter(entry)
 
@@ -113,24 +117,30 @@ class Resolver:
         except FormError as error:
             log.debug("event=bad-answer name=%s error=%r", format_name(miss.name), str(error))
             return self._fail(miss, dns.EDE_NETWORK_ERROR, "upstream gave a broken answer")
-        if entry.rcode not in (dns.RCODE_NOERROR, dns.RCODE_NXDOMAIN):
+        if entry.is_failure:
             self.failures += 1
-            if miss.stale is not None and miss.stale.rcode != dns.RCODE_SERVFAIL:
+            if miss.stale is not None:
                 miss.stale.failed = self._second()
                 return miss.stale
-            entry.error = next((option for option in _options(message) if option[0] == dns.OPTION_EDE), None)
+            entry.error = _extended_error(message)
         if entry.lifetime > 0:
             self._cache.put(entry)
         return entry
 
     def _fail(self, miss: Miss, code: int, text: str) -> Entry:
         self.failures += 1
-        if miss.stale is not None and miss.stale.rcode != dns.RCODE_SERVFAIL:
+        if miss.stale is not None:
             miss.stale.failed = self._second()
             return miss.stale
         entry = make_failure(miss.key, miss.name, miss.type, self._second(), code, text)
         self._cache.put(entry)
         return entry
+
+    def _refuse(self, miss: Miss) -> Entry:
+        """What a waiter gets for whom there is no room; not kept: the name is not at fault."""
+        self.failures += 1
+        text = "too many questions at once"
+        return miss.stale or make_failure(miss.key, miss.name, miss.type, self._second(), dns.EDE_OTHER, text)
 
     def replace_upstream(self, upstream: Upstream) -> None:
         """Ask `upstream` from now on."""
@@ -143,5 +153,10 @@ class Resolver:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
-def _options(message: dns.Message) -> tuple[tuple[int, bytes], ...]:
-    return message.edns.options if message.edns else ()
+def _extended_error(message: dns.Message) -> tuple[int, bytes] | None:
+    """The first Extended DNS Error of upstream's message, its text cut: anybody may have written it."""
+    for code, value in message.edns.options if message.edns else ():
+        if code == dns.OPTION_EDE and len(value) >= 2:
+            text = value[2 : 2 + MAX_TEXT_BYTES].decode(errors="ignore")
+            return dns.build_extended_error(int.from_bytes(value[:2]), text)
+    return None

@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import time
 
 from guardian.config import Endpoint
 from guardian.resolver.listen import Core
 
 log = logging.getLogger(__name__)
 
-IDLE_SECONDS = 20.0  # RFC 7766 section 6.2.3 asks for some seconds
+IDLE_SECONDS = 20.0  # RFC 7766 section 6.2.3 asks for some seconds; also for answers that are owed or not yet read
 MESSAGE_SECONDS = 5.0  # for one message to arrive whole: a slow drip ends here
 MAX_CONNECTIONS = 128
-MAX_PER_CLIENT = 16
-MAX_PENDING = 64  # queries of one connection that wait for upstream
+MAX_PER_CLIENT = 16  # and for all strangers together, who get REFUSED
+MAX_PENDING = 64  # queries of one connection that wait for upstream; then nothing more is read
 MAX_QUERY_BYTES = 4096  # no honest query is longer
 MAX_UNSENT_BYTES = 262_144  # a client that does not read is cut off
 MAX_ANSWER_BYTES = 65535
@@ -58,18 +59,22 @@ class TcpListener:
             writer.close()
             return
         address = _pack(peer[0])
-        mine = sum(1 for other in self._connections.values() if other == address)
+        owner = b"" if self._core.clients.find(address, time.time()) is None else address
+        mine = sum(1 for other in self._connections.values() if other == owner)
         if len(self._connections) >= MAX_CONNECTIONS or mine >= MAX_PER_CLIENT:
             writer.close()
             return
-        self._connections[task] = address
+        self._connections[task] = owner
         try:
             await self._serve_connection(reader, writer, address)
-        except (ConnectionError, TimeoutError, asyncio.IncompleteReadError):
+            writer.close()
+            async with asyncio.timeout(IDLE_SECONDS):
+                await writer.wait_closed()
+        except (OSError, asyncio.IncompleteReadError):
             pass  # the client left, or was too slow: nobody to tell
         finally:
             del self._connections[task]
-            writer.close()
+            writer.transport.abort()  # `close` alone would wait for ever for a client that does not read
 
     async def _serve_connection(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, address: bytes
@@ -77,7 +82,9 @@ class TcpListener:
         pending = _Pending(writer)
         while True:
             async with asyncio.timeout(IDLE_SECONDS):
-                first = await reader.readexactly(1)
+                first = await reader.read(1)
+            if not first:  # no more queries; the client still gets what it is owed (RFC 1035 section 4.2.2)
+                break
             async with asyncio.timeout(MESSAGE_SECONDS):
                 size = int.from_bytes(first + await reader.readexactly(1))
                 if size > MAX_QUERY_BYTES:
@@ -87,10 +94,11 @@ class TcpListener:
             answer = self._core.answer(packet, address, MAX_ANSWER_BYTES, pending.send)
             if answer is not None:
                 pending.send(answer)
-            if pending.count >= MAX_PENDING or writer.transport.get_write_buffer_size() > MAX_UNSENT_BYTES:
-                return
             async with asyncio.timeout(IDLE_SECONDS):
+                await pending.wait_below(MAX_PENDING)
                 await writer.drain()
+        async with asyncio.timeout(IDLE_SECONDS):
+            await pending.wait_below(1)
 
 
 class _Pending:
@@ -99,11 +107,23 @@ class _Pending:
     def __init__(self, writer: asyncio.StreamWriter) -> None:
         self.count = 0
         self._writer = writer
+        self._sent = asyncio.Event()
 
     def send(self, answer: bytes) -> None:
-        self.count = max(0, self.count - 1)
-        if not self._writer.is_closing():
+        self.count -= 1
+        self._sent.set()
+        if self._writer.is_closing():
+            return
+        if self._writer.transport.get_write_buffer_size() > MAX_UNSENT_BYTES:
+            self._writer.transport.abort()
+        else:
             self._writer.write(len(answer).to_bytes(2) + answer)
+
+    async def wait_below(self, count: int) -> None:
+        """Wait until fewer than `count` answers are owed, or nobody is there to get them."""
+        while self.count >= count and not self._writer.is_closing():
+            self._sent.clear()
+            await self._sent.wait()
 
 
 def _pack(host: str) -> bytes:

@@ -54,6 +54,11 @@ class Batch(NamedTuple):
         return sum(self.counts.values()) + sum(self.mandatory.values())
 
 
+def _make_kind(device: str, action: str, reason: str, tag: str) -> Kind:
+    """A rule's text or a listed name would tell the site itself: only tags of kinds of sites are kept."""
+    return Kind(device, action, reason, tag if tag.startswith(_KEPT_TAGS) and len(tag) <= _MAX_TAG else "")
+
+
 class Recorder:
     """Gathers decisions between two flushes; bounded, and not thread-safe: the thread that adds also takes.
 
@@ -83,7 +88,8 @@ class Recorder:
         now: float,
         visibility: Visibility,
     ) -> None:
-        """Note `count` equal decisions. `hour` is epoch seconds // 3600, `name` a wire name, the rest values of enums.
+        """Note `count` equal decisions. `hour` is epoch seconds // 3600, `name` a wire name or None when `add_name`
+        brings it, the rest values of enums.
 
         Helplines are dropped here. A mandatory hit becomes one more on the day's count of the home, nothing else.
         """
@@ -96,10 +102,25 @@ class Recorder:
         if visibility is Visibility.COUNTS:
             kind = Kind(device, _BLOCK if action == _BLOCK else Action.ALLOW.value, "", "")
         else:
-            kind = Kind(device, action, reason, tag if tag.startswith(_KEPT_TAGS) and len(tag) <= _MAX_TAG else "")
+            kind = _make_kind(device, action, reason, tag)
         self._counts[hour, kind] = self._counts.get((hour, kind), 0) + count
         if visibility is Visibility.NAMES and name is not None:
             self._add_name(hour, kind, name, count, now)
+
+    def add_name(
+        self, hour: int, device: str, name: bytes, action: str, reason: str, tag: str, count: int, now: float
+    ) -> None:
+        """Note the name of `count` decisions that `add` has counted, for a profile whose names are kept."""
+        if reason not in (_HELPLINE, _MANDATORY):
+            self._add_name(hour, _make_kind(device, action, reason, tag), name, count, now)
+
+    def has_room(self, device: str) -> bool:
+        """Tell whether another name of `device` would be kept before the next `take`."""
+        return len(self._names) < NAMES_PER_BATCH and self._names_of.get(device, 0) < NAMES_PER_DEVICE
+
+    def skip_names(self, count: int) -> None:
+        """Note that `count` decisions were counted without their names, because there was no room."""
+        self._unnamed += count
 
     def _add_name(self, hour: int, kind: Kind, name: bytes, count: int, now: float) -> None:
         key = (hour, kind, name)

@@ -31,7 +31,7 @@ from guardian.control import send
 from guardian.errors import GuardianError
 
 ROOT = Path(__file__).parents[2]
-CHILD, ADULT, TEEN, STRANGER = "127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.9"
+CHILD, ADULT, TEEN, GROUNDED, NEWCOMER = "127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5", "127.0.0.9"
 START_SECONDS = 20.0
 
 HOUSEHOLD: dict[str, Any] = {
@@ -49,12 +49,14 @@ HOUSEHOLD: dict[str, Any] = {
             "allow": ["yes.rule.example"],
         },
         "matei": {"name": "Matei", "age": "16-17", "offline": [], "minutes": "unlimited", "visibility": "counts"},
+        "ion": {"name": "Ion", "age": "13-15", "offline": ["daily 00:00-24:00"], "minutes": "unlimited"},
         "guests": {"name": "Guests", "age": "0-6", "offline": [], "minutes": "unlimited"},
         "parents": {"name": "Parents", "filtered": False, "visibility": "names"},
     },
     "devices": {
-        "tablet": {"name": "Tablet", "profile": "ana", "addresses": [CHILD]},
+        "tablet": {"name": "Tablet", "profile": "ana", "macs": ["02:00:5e:10:00:01"], "addresses": [CHILD]},
         "phone": {"name": "Phone", "profile": "matei", "addresses": [TEEN]},
+        "console": {"name": "Console", "profile": "ion", "addresses": [GROUNDED]},
         "laptop": {"name": "Laptop", "profile": "parents", "addresses": [ADULT, "127.0.0.1", "::1"]},
     },
 }
@@ -341,13 +343,19 @@ def run_guardian(
     """Run the command line to its end."""
     command = [sys.executable, "-m", "guardian", *words]
     return subprocess.run(
-        command, input=stdin, capture_output=True, text=True, timeout=60, check=False, cwd=cwd, env=environment(), **more
+        command,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=cwd,
+        env=environment(),
+        **more,
     )
 
 
-def running(
-    folder: Path, settings: dict[str, Any], household: dict[str, Any] | None = None
-) -> Iterator[Running]:
+def running(folder: Path, settings: dict[str, Any], household: dict[str, Any] | None = None) -> Iterator[Running]:
     """Start a gateway, hand it out, end it; what it logged of bugs is a failure of the test."""
     gateway = Running(folder, settings, household)
     gateway.start()

@@ -60,7 +60,7 @@ def make_lists() -> Image:
     return Image(compile_image(sources, b"0123456789abcdef", NOON).to_bytes())
 
 
-def make_household() -> Household:
+def make_household(schedule: bool = True) -> Household:
     child = Profile(
         "ana",
         "Ana",
@@ -68,7 +68,7 @@ def make_household() -> Household:
         categories=frozenset({"gambling"}),
         rules=(Rule(Action.BLOCK, "blocked.example", Match.SUBDOMAINS),),
         safe_search=SafeSearch(enabled=True, youtube=YouTube.STRICT),
-        schedule=Schedule((Window(frozenset(range(7)), 21 * 60, 7 * 60),)),
+        schedule=Schedule((Window(frozenset(range(7)), 21 * 60, 7 * 60),)) if schedule else Schedule(),
     )
     adult = Profile("parents", "Parents", filtered=False, bypass_protection=False)
     devices = (
@@ -148,13 +148,15 @@ def make_query(
         query.use_edns(False)
     elif not dnssec:
         query.use_edns(0, **options)  # type: ignore[arg-type]
-    return query.to_wire()
+    return query.to_wire(max_size=65535)
 
 
-def make_engine(mode: BlockMode = BlockMode.PAGE, rate_limit: int = 0, entries: int = 1000, **limits: int) -> Engine:
-    """Return an engine; `limits` are fields of `Limits`."""
+def make_engine(
+    mode: BlockMode = BlockMode.PAGE, rate_limit: int = 0, entries: int = 1000, schedule: bool = True, **limits: int
+) -> Engine:
+    """Return an engine; `limits` are fields of `Limits`. Without `schedule` it works by any clock."""
     lists = make_lists()
-    policy = compile_policy(make_household(), make_catalogue(), lists)
+    policy = compile_policy(make_household(schedule), make_catalogue(), lists)
     networks = (ip_network("10.0.0.0/8"), ip_network("127.0.0.0/8"), ip_network("fd00::/8"))
     devices = {CHILD: "tablet", ADULT: "laptop", PROXY: "laptop"}
     macs = {CHILD_MAC: "tablet"}
