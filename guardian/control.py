@@ -129,7 +129,7 @@ class ControlServer:
     async def _reply(self, line: bytes) -> dict[str, Any]:
         try:
             request = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):  # the latter for four thousand brackets
             return {"ok": False, "error": "the request is not a line of JSON"}
         if not isinstance(request, dict) or not isinstance(request.get("verb"), str):
             return {"ok": False, "error": "the request names no verb"}

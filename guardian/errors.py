@@ -51,5 +51,10 @@ class ConfigError(GuardianError):
     """Settings that cannot be used, with every problem found, in file order."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
-        self.problems = tuple(problems)
+        self.problems = tuple(problem._replace(message=_make_printable(problem.message)) for problem in problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+def _make_printable(text: str) -> str:
+    """A file quoted in a message may hold what steers a terminal."""
+    return "".join(char if char.isprintable() else f"\\u{ord(char):04x}" for char in text)

@@ -42,6 +42,7 @@ _SIGNS = (
     ("wildcard", re.compile(rb"\*\.\S+$")),
     ("url", re.compile(rb"(?:https?://)?[^/\s<>]+\.[^/\s<>]+/\S*$", re.IGNORECASE)),
 )
+_OWNER_LEFT_OUT = re.compile(rb"^[ \t]", re.MULTILINE)
 _COMMENT = re.compile(rb"\s*(?:[#!;]|$)")
 
 
@@ -143,12 +144,14 @@ class ListParser:
             line = facts.lines
             for rest in rests:
                 line = self._read_carefully(rest.text, line + rest.skipped, entries)
+            if facts.format == "rpz":
+                self._rpz.pass_over(data)
         facts.lines += data.count(b"\n")
         facts.entries += sum(map(len, entries))
         return entries
 
     def _is_plain_rpz(self, data: bytes) -> bool:
-        return self._rpz.plain and b"(" not in data and b"$" not in data
+        return self._rpz.plain and b"(" not in data and b"$" not in data and not _OWNER_LEFT_OUT.search(data)
 
     def _read_carefully(self, data: bytes, line: int, entries: Entries) -> int:
         """Read lines one by one; return the number of the last one."""

@@ -46,13 +46,24 @@ class RpzReader:
         fields = line.split()
         if fields[0].startswith("$"):
             return self._read_directive(fields)
-        if not line[0].isspace():
+        if line[0] not in " \t":  # the blanks of RFC 1035 section 5.1
             self._owner = fields.pop(0)
         while fields and (fields[0].lower() in _CLASSES or _TTL.fullmatch(fields[0])):
             fields.pop(0)
         if not fields:
             return [entry.NOT_A_NAME]
         return self._read_record(self._owner, fields[0].upper(), fields[1:])
+
+    def pass_over(self, data: bytes) -> None:
+        """Take notice of lines that somebody else has read: the last owner may be left out in the next line."""
+        end = len(data)
+        while end > 0:
+            start = data.rfind(b"\n", 0, end - 1) + 1
+            fields = data[start:end].decode(errors="ignore").partition(";")[0].split(None, 1)
+            if fields:
+                self._owner = fields[0]
+                return
+            end = start
 
     def _read_directive(self, fields: list[str]) -> list[Item]:
         if fields[0].upper() == "$TTL":

@@ -78,7 +78,7 @@ class Supervisor:
     def run(self) -> int:
         """Live until told to stop; return the exit code."""
         if not os.path.exists(self._config.lists.image):
-            self._start("sync", "--offline").wait()
+            self._start("sync", "--offline", "--quiet").wait()
         pause = 0.5
         welcomed = False
         while not self._stopping:
@@ -127,7 +127,7 @@ class Supervisor:
             self._next_sync = time.monotonic() + (RETRY_FETCH if self._sync.returncode else self._hours * 3600 * spread)
             self._sync = None
         if self._hours and self._sync is None and time.monotonic() >= self._next_sync:
-            self._sync = self._start("sync")
+            self._sync = self._start("sync", "--quiet")
 
     def _sleep(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds

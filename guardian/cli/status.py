@@ -17,6 +17,7 @@ from guardian.config import load_config
 from guardian.control import NotRunningError, send
 
 OLD_LIST_DAYS = 7
+SHOWN_TAGS = 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,6 +37,7 @@ def run(args: argparse.Namespace) -> int:
             print(f"guardian: {error}", file=sys.stderr)
         return 1
     status["running"] = status.pop("ok")
+    status["last_day"] = read_last_day(config.history.path, status["now"])
     if args.json:
         print(json.dumps(status, indent=2))
     else:
@@ -70,8 +72,34 @@ def describe(status: dict[str, Any]) -> Iterator[str]:
     history = status["history"]
     trouble = paint(history["error"], "red") if history["error"] else "ok"
     yield f"history    {trouble}, {format_bytes(history['file_bytes'])}"
+    yield from describe_last_day(status["last_day"])
     memory = status["memory"]
     yield f"memory     {format_bytes(memory['private'])} private, {format_bytes(memory['resident'])} resident"
+
+
+def read_last_day(path: str, now: float) -> dict[str, Any] | None:
+    """Return what the history tells of the last 24 hours, None when it cannot be read."""
+    from guardian.store.history_read import HistoryError, HistoryReader
+
+    since = int(now) // 3600 - 23
+    try:
+        with HistoryReader(path) as history:
+            totals = history.totals(since)
+            tags = [row for row in history.by_category(since) if row.action == "block" and row.tag]
+    except HistoryError:
+        return None
+    blocked = {row.tag: row.queries for row in tags[:SHOWN_TAGS]}
+    return {"allowed": totals.allowed, "blocked": totals.blocked, "most_blocked": blocked}
+
+
+def describe_last_day(day: dict[str, Any] | None) -> Iterator[str]:
+    """Yield the line about the last 24 hours."""
+    if day is None:
+        yield "           the last day cannot be read here"
+        return
+    most = ", ".join(f"{tag.replace(':', ' ')} {count:,}" for tag, count in day["most_blocked"].items())
+    total = day["allowed"] + day["blocked"]
+    yield f"last day   {total:,} asked, {day['blocked']:,} blocked" + (f": {most}" if most else "")
 
 
 def describe_lists(lists: dict[str, Any], now: float) -> Iterator[str]:

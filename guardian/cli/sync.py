@@ -35,7 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--force", action="store_true", help="believe a list even if it lost nine tenths of its entries"
     )
-    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--json", action="store_true", help="print the report as JSON")
+    how.add_argument("--quiet", action="store_true", help="print one line, and only when something went wrong")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -58,7 +60,9 @@ def _sync(args: argparse.Namespace, *, offline: bool, only: Sequence[str], force
     finally:
         bar.clear()
     reloaded = _tell_gateway(config)
-    if args.json:
+    if getattr(args, "quiet", False):
+        _print_trouble(report, offline)
+    elif args.json:
         print(json.dumps({**format_report(report), "reloaded": reloaded}, ensure_ascii=False))
     else:
         _print_report(report, reloaded)
@@ -77,6 +81,14 @@ def _tell_gateway(config: Config) -> bool:
         print(f"guardian sync: the gateway did not take the new lists: {error}", file=sys.stderr)
         return False
     return True
+
+
+def _print_trouble(report: SyncReport, offline: bool) -> None:
+    """One line for the log of a service; without a network nothing was asked for."""
+    failed = [source for source in report.sources if source.state in (SourceState.FAILED, SourceState.REFUSED)]
+    if failed and not offline:
+        why = f"the first is {failed[0].id}: {failed[0].reason}"
+        print(f"guardian sync: {len(failed)} of {len(report.sources)} lists had trouble ({why})", file=sys.stderr)
 
 
 def _print_report(report: SyncReport, reloaded: bool) -> None:

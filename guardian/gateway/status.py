@@ -42,7 +42,7 @@ def cache_status(cache: Cache, budget: Budget) -> dict[str, int]:
 def lists_status(home: Home) -> dict[str, Any]:
     """Return what is in force of the lists."""
     return {
-        "starter_only": home.starter,
+        "starter_only": not any("url" in source.notes for source in home.lists.sources),
         "created": home.lists.created,
         "names": home.lists.name_count,
         "urls": home.lists.url_count,

@@ -240,5 +240,5 @@ def _list_copies(
                 data=partial(read_chunks, path),
                 action="allow" if source.action is SourceAction.EXEMPT else "block",
                 format=source.format,
-                notes={"licence": source.licence, "fetched": report.fetched},
+                notes={"url": source.url, "licence": source.licence, "fetched": report.fetched},
             )

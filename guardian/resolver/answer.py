@@ -8,6 +8,7 @@ every name that gets it.
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 from guardian.config import BlockConfig, BlockMode
@@ -20,6 +21,7 @@ MAX_TEXT_BYTES = 80  # an Extended DNS Error is read by a person
 MAX_PAGE_ADDRESSES = 4  # of a family: a block fits 512 bytes behind the longest name
 
 _HEAD = struct.Struct(">5H")
+KEPT_HEADS = 1024  # a home sees some dozens
 _POINTER_RECORD = struct.Struct(">HHHIH")  # owner (a pointer), type, class, ttl, rdlength
 _SOA_NUMBERS = struct.Struct(">5I")
 
@@ -99,6 +101,12 @@ class Rendered(Protocol):
     def render(self, second: int, cap: int) -> bytes: ...
 
 
+@lru_cache(KEPT_HEADS)
+def build_head(flags: int, answers: int, authority: int, additional: int) -> bytes:
+    """Return the ten header bytes behind the id of a reply with one question; equal ones are one object in memory."""
+    return _HEAD.pack(flags, 1, answers, authority, additional)
+
+
 def frame(query: Query, packet: bytes, body: Body, limit: int) -> tuple[bytes, bytes]:
     """Return (head, tail) of the reply that carries `body`; what is longer than `limit` bytes is truncated (TC)."""
     flags = dns.FLAG_QR | dns.FLAG_RA | (query.flags & (dns.FLAG_RD | dns.FLAG_CD)) | (body.rcode & dns.RCODE_MASK)
@@ -116,10 +124,8 @@ def frame(query: Query, packet: bytes, body: Body, limit: int) -> tuple[bytes, b
         if query.question_end + len(opt) > limit:
             opt = dns.build_edns(dns.Edns(dns.MAX_UDP_PAYLOAD, 0, edns.dnssec_ok, body.rcode >> 4))
     if query.question_end + len(body.records) + len(opt) > limit:
-        head = _HEAD.pack(flags | dns.FLAG_TC, 1, 0, 0, 1 if opt else 0)
-        return head, opt
-    head = _HEAD.pack(flags, 1, body.answers, body.authority, 1 if opt else 0)
-    return head, body.records + opt
+        return build_head(flags | dns.FLAG_TC, 0, 0, 1 if opt else 0), opt
+    return build_head(flags, body.answers, body.authority, 1 if opt else 0), body.records + opt
 
 
 def build_error(packet: bytes, rcode: int) -> Ready:

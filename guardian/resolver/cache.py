@@ -22,7 +22,7 @@ MAX_NEGATIVE_TTL = 3600  # RFC 2308 section 5 suggests one to three hours
 MAX_CHAIN = 16  # CNAMEs in one answer
 MAX_REVEALED = 64  # targets in one answer: each is judged at each query
 NEVER_FAILED = -1 << 30
-ENTRY_OVERHEAD = 700  # bytes of Python objects around an entry's own bytes, measured
+ENTRY_OVERHEAD = 600  # bytes of Python objects around an entry's own bytes, measured
 NAME_HEADROOM = dns.HEADER_BYTES
 
 _TTL = struct.Struct(">I")
@@ -52,23 +52,21 @@ class Entry:
         "has_ech",
         "hits",
         "key",
-        "lifetime",
-        "name",
+        "name_bytes",
         "private",
         "rcode",
         "records",
         "revealed",
-        "size",
         "stored",
         "stripped",
         "ttl_places",
-        "ttls",
         "type",
     )
 
     def __init__(self, key: bytes, name: bytes, qtype: int, second: int) -> None:
+        """`key` is made by `make_key` and begins with `name`."""
         self.key = key
-        self.name = name
+        self.name_bytes = len(name)
         self.type = qtype
         self.stored = second
         self.rcode = dns.RCODE_NOERROR
@@ -76,9 +74,7 @@ class Entry:
         self.answers = 0
         self.authority = 0
         self.authenticated = False
-        self.ttl_places: tuple[int, ...] = ()
-        self.ttls: tuple[int, ...] = ()
-        self.lifetime = 0  # seconds from `stored`
+        self.ttl_places: tuple[int, ...] = ()  # where the TTLs stand in `records`
         self.expires = second
         self.revealed: tuple[bytes, ...] = ()  # names that the answer leads to
         self.private = False  # holds an address of a home network
@@ -87,7 +83,22 @@ class Entry:
         self.error: tuple[int, bytes] | None = None  # an Extended DNS Error to pass on
         self.failed = NEVER_FAILED  # second of the last failed attempt to refresh it
         self.hits = 0
-        self.size = ENTRY_OVERHEAD
+
+    @property
+    def name(self) -> bytes:
+        """The lower-case wire name."""
+        return self.key[: self.name_bytes]
+
+    @property
+    def lifetime(self) -> int:
+        """Seconds from `stored` to `expires`."""
+        return self.expires - self.stored
+
+    @property
+    def size(self) -> int:
+        """Bytes that it takes in memory, about."""
+        size = ENTRY_OVERHEAD + len(self.records) + len(self.key) + 8 * len(self.ttl_places) + 80 * len(self.revealed)
+        return 2 * size if self.has_ech else size  # its twin without ech
 
     @property
     def is_failure(self) -> bool:
@@ -96,12 +107,12 @@ class Entry:
 
     def render(self, second: int, cap: int) -> bytes:
         """Return the records with TTLs counted down to `second` and none above `cap` seconds."""
-        if not self.ttls:
+        if not self.ttl_places:
             return self.records
         out = bytearray(self.records)
         age = second - self.stored
-        for place, ttl in zip(self.ttl_places, self.ttls, strict=True):
-            left = ttl - age
+        for place in self.ttl_places:
+            left = _TTL.unpack_from(out, place)[0] - age
             if left > cap:
                 left = cap
             _TTL.pack_into(out, place, left if left > 0 else 0)
@@ -120,7 +131,7 @@ class Entry:
             return self
         if self.stripped is None:
             twin = Entry(self.key, self.name, self.type, self.stored)
-            twin.rcode, twin.authenticated, twin.lifetime, twin.expires = self.rcode, False, self.lifetime, self.expires
+            twin.rcode, twin.expires = self.rcode, self.expires
             twin.revealed, twin.private, twin.hits = self.revealed, self.private, self.hits
             answers = [
                 record._replace(rdata=strip_ech(record.rdata)) if record.type in _SERVICE_TYPES else record
@@ -176,10 +187,7 @@ def make_entry(
     entry.has_ech = any(record.type in _SERVICE_TYPES and _has_ech(record.rdata) for record in answers)
     answers = [r._replace(ttl=min(max(r.ttl, limits.min_ttl), limits.max_ttl)) for r in answers]
     _set_records(entry, answers, authority)
-    if entry.has_ech:
-        entry.size *= 2  # its twin without ech
-    entry.lifetime = _lifetime(entry.rcode, negative, answers, authority, limits)
-    entry.expires = second + entry.lifetime
+    entry.expires = second + _lifetime(entry.rcode, negative, answers, authority, limits)
     return entry
 
 
@@ -188,7 +196,6 @@ def make_failure(key: bytes, name: bytes, qtype: int, second: int, code: int, te
     entry = Entry(key, name, qtype, second)
     entry.rcode = dns.RCODE_SERVFAIL
     entry.error = dns.build_extended_error(code, text)
-    entry.lifetime = FAILURE_TTL
     entry.expires = second + FAILURE_TTL
     return entry
 
@@ -199,7 +206,7 @@ def make_rewrite(key: bytes, name: bytes, target: bytes, found: Entry, ttl: int)
     entry.rcode = found.rcode if found.rcode == dns.RCODE_SERVFAIL else dns.RCODE_NOERROR
     answers = [Record(name, dns.TYPE_CNAME, dns.CLASS_IN, ttl, target), *found.parse().answers]
     _set_records(entry, answers, [])
-    entry.lifetime, entry.expires = found.lifetime, found.expires
+    entry.expires = found.expires
     entry.private, entry.error = found.private, found.error
     return entry
 
@@ -212,17 +219,15 @@ def _set_records(entry: Entry, answers: list[Record], authority: list[Record]) -
     while length := entry.name[position - NAME_HEADROOM]:
         offsets[entry.name[position - NAME_HEADROOM :]] = position
         position += 1 + length
-    places, ttls = [], []
+    places = []
     for record in (*answers, *authority):
         before = len(out)
         dns.write_record(out, record, offsets)
         owner_end = _skip_name(out, before)
         places.append(owner_end + 4 - start)
-        ttls.append(record.ttl)
     entry.records = bytes(out[start:])
     entry.answers, entry.authority = len(answers), len(authority)
-    entry.ttl_places, entry.ttls = tuple(places), tuple(ttls)
-    entry.size = ENTRY_OVERHEAD + len(entry.records) + len(entry.key) + 48 * len(ttls) + 80 * len(entry.revealed)
+    entry.ttl_places = tuple(places)
 
 
 def _skip_name(data: bytearray, position: int) -> int:
@@ -242,9 +247,9 @@ def _follow(name: bytes, records: tuple[Record, ...]) -> list[Record]:
         others = []
         for record in left:
             owner = record.owner.lower()
-            if record.type == dns.TYPE_DNAME and any(is_below(known, owner) for known in names):
-                names.add(owner)
-            if owner not in names:
+            # A DNAME stands above the name that it leads away; nothing else that stands there is asked for.
+            above = record.type in (dns.TYPE_DNAME, dns.TYPE_RRSIG) and any(is_below(known, owner) for known in names)
+            if owner not in names and not above:
                 others.append(record)
                 continue
             kept.append(record)

@@ -199,7 +199,7 @@ class Handler:
         second = ask.second
         left = _seconds_to(decision.until, ask.now)
         ready = _answer(ask, _entry_body(entry, second, left), fact_of(decision))
-        if entry.ttls and second < entry.expires and entry.rcode != dns.RCODE_SERVFAIL and not ready.is_truncated:
+        if entry.ttl_places and second < entry.expires and entry.rcode != dns.RCODE_SERVFAIL and not ready.is_truncated:
             # The last tenth of its life goes the long way each second, so that a popular name is fetched in time.
             ready.keep(entry, second, entry.expires - entry.lifetime // 10, second + left)
             self._admit(ask, ready)
@@ -275,7 +275,7 @@ def _answer(ask: Ask, body: Body, fact: Fact | None) -> Ready:
 
 def _entry_body(entry: Entry, second: int, cap: int) -> Body:
     options: tuple[tuple[int, bytes], ...] = (entry.error,) if entry.error else ()
-    if second < entry.expires or not entry.ttls or entry.stored == second:
+    if second < entry.expires or not entry.ttl_places or entry.stored == second:
         records = entry.render(second, cap)
     else:
         records = entry.render_stale(cap)

@@ -12,7 +12,6 @@ from guardian.resolver.clients import Client, Clients
 from guardian.store.history_record import Recorder
 from guardian.wire import dns
 
-
 _MAC_OPTION = dns.OPTION_MAC.to_bytes(2)  # where it is absent no packet needs a second look
 
 

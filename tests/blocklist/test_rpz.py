@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from guardian.blocklist import entry
 from guardian.blocklist.parse import parse_list, unpack
 from guardian.names import format_name
@@ -83,3 +85,15 @@ def test_an_origin_holds_for_the_rest_of_a_long_zone() -> None:
     assert len(zone) > 400_000
     assert "www.n29999.com" in names(parsed.block_exact)
     assert parsed == parse_list(zone, careful=True)
+
+
+@pytest.mark.parametrize("filler", [0, 1 << 19])
+def test_an_owner_left_out_is_that_of_the_line_before_on_both_paths(filler: int) -> None:
+    """Also when the line before was taken by the fast path, in this stretch or at the end of the one before."""
+    name = b"x" * 40
+    plain = b"".join(b"%s%d.example CNAME .\n" % (name, n) for n in range(filler // 60))
+    data = b"first.example CNAME .\n" + plain + b"last.example CNAME .\n; why\n\n CNAME rpz-passthru.\n"
+    for careful in (False, True):
+        for cut in (0, len(data) - 21):  # a stretch may end right before the line without its owner
+            chunks = [data[:cut], data[cut:]] if cut else [data]
+            assert parse_list(chunks, "rpz", careful).allow_exact == b"\4last\7example\0"

@@ -71,4 +71,5 @@ def home(upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     leases = "0 02:00:5e:10:00:01 192.168.1.23 Printer 01:02:00:5e:10:00:01\n0 02:00:5e:10:00:02 192.168.1.24 wpad *\n"
     (folder / "leases").write_text(leases)
     settings = {"upstreams": {"servers": [f"127.0.0.1:{upstream.port}"]}, "local": {"leases": ["leases"]}}
-    yield from running(folder, settings)
+    with running(folder, settings) as gateway:
+        yield gateway

@@ -4,6 +4,8 @@ is started as on a router, in a process of its own, and always ended.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import random
 import select
@@ -27,6 +29,8 @@ import dns.rrset
 import pytest
 import yaml
 
+from guardian.catalogue import load_catalogue
+from guardian.catalogue.starter import compile_starter
 from guardian.control import send
 from guardian.errors import GuardianError
 
@@ -105,9 +109,10 @@ class Asked(NamedTuple):
 class Upstream:
     """A DNS server whose answers are lines `name TYPE rdata`; other names below `any.example` have an address."""
 
-    def __init__(self, records: str = "", ttl: int = 300, port: int = 0) -> None:
+    def __init__(self, records: str = "", ttl: int = 300, port: int = 0, host: str = "127.0.0.1") -> None:
         self.asked: list[Asked] = []
         self.silent = False
+        self.echo = False  # "no such name" in no time, for floods
         self.delay = 0.0
         self.ttl = ttl
         self._records: dict[str, list[tuple[str, str]]] = {}
@@ -118,7 +123,7 @@ class Upstream:
         self._tcp = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         self._tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         for endpoint in (self._udp, self._tcp):
-            endpoint.bind(("127.0.0.1", self.port))
+            endpoint.bind((host, self.port))
         self._tcp.listen()
         self._stop_read, self._stop_write = os.pipe()
         self._threads = [threading.Thread(target=self._serve, daemon=True)]
@@ -184,6 +189,8 @@ class Upstream:
                 return
 
     def _answer(self, data: bytes) -> bytes:
+        if self.echo and b"\x03www\x04open" not in data:
+            return data[:2] + b"\x81\x83" + data[4:]
         query = dns.message.from_wire(data)
         question = query.question[0]
         name = question.name.to_text(omit_final_dot=True).lower()
@@ -197,13 +204,15 @@ class Upstream:
         records = self._records.get(name)
         if records is None and name.endswith(".any.example"):
             records = [("A", "192.0.2.77")]
-        for found, rdata in records or ():
-            if found == "CNAME" or found == kind:
-                response.answer.append(self._rrset(name, found, rdata))
-            if found == "CNAME" and kind != "CNAME":
+        found = False
+        for type_, rdata in records or ():
+            if type_ in ("CNAME", kind):
+                response.answer.append(self._rrset(name, type_, rdata))
+                found = True
+            if type_ == "CNAME" and kind != "CNAME":
                 self._fill(response, rdata.rstrip("."), kind)
                 return
-        if not response.answer:
+        if not found:
             soa = "ns.example. host.example. 1 3600 600 86400 60"
             response.authority.append(self._rrset("example", "SOA", soa))
         if records is None:
@@ -216,8 +225,15 @@ class Upstream:
 class Running:
     """One gateway process with its folder: `guardian.yaml`, `home.yaml`, `state`, `log`."""
 
-    def __init__(self, folder: Path, settings: dict[str, Any], household: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        settings: dict[str, Any],
+        household: dict[str, Any] | None = None,
+        prefix: tuple[str, ...] = (),
+    ) -> None:
         self.folder = folder
+        self.prefix = prefix  # words before the command: `ip netns exec NAME`
         self.port = free_port()
         self.page_port = free_port()
         self.household = HOUSEHOLD if household is None else household
@@ -256,9 +272,13 @@ class Running:
 
     def start(self) -> Running:
         """Start it and wait until the control socket answers."""
+        image = self.folder / "state" / "lists" / "guardian.image"
+        if not self.prefix and not image.parent.exists():  # compiled once for all tests: it is half of a start
+            image.parent.mkdir(parents=True)
+            image.write_bytes(compile_starter_image())
         log = open(self.folder / "log", "ab")  # noqa: SIM115 - the process keeps it
         with log:
-            command = [sys.executable, "-m", "guardian", "gateway", "--config", str(self.config)]
+            command = [*self.prefix, sys.executable, "-m", "guardian", "gateway", "--config", str(self.config)]
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder, env=environment()
             )
@@ -331,6 +351,12 @@ class Running:
         return sum(int(line.split()[1]) * 1024 for line in sizes if line.startswith("Private_"))
 
 
+@functools.cache
+def compile_starter_image() -> bytes:
+    """The image of the built-in names, as `guardian run` has it compiled at the first start."""
+    return compile_starter(load_catalogue(), random.randbytes(16), time.time()).to_bytes()
+
+
 def environment(**more: str) -> dict[str, str]:
     """Ours, with the checkout's package and without settings that the tester has."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("GUARDIAN")}
@@ -355,9 +381,12 @@ def run_guardian(
     )
 
 
-def running(folder: Path, settings: dict[str, Any], household: dict[str, Any] | None = None) -> Iterator[Running]:
+@contextlib.contextmanager
+def running(
+    folder: Path, settings: dict[str, Any], household: dict[str, Any] | None = None, prefix: tuple[str, ...] = ()
+) -> Iterator[Running]:
     """Start a gateway, hand it out, end it; what it logged of bugs is a failure of the test."""
-    gateway = Running(folder, settings, household)
+    gateway = Running(folder, settings, household, prefix)
     gateway.start()
     try:
         yield gateway

@@ -57,7 +57,7 @@ def gateway(resolver: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     folder = tmp_path_factory.mktemp("clients")
     port = free_port()
     listen = [f"127.0.0.1:{port}", f"127.0.0.53:{port}", f"[::1]:{port}"]
-    for gateway in running(folder, {"dns": {"listen": listen}, "upstreams": {"servers": [f"127.0.0.1:{resolver}"]}}):
+    with running(folder, {"dns": {"listen": listen}, "upstreams": {"servers": [f"127.0.0.1:{resolver}"]}}) as gateway:
         gateway.port = port
         yield gateway
 
@@ -227,7 +227,7 @@ def test_a_wildcard_answers_from_the_asked_address(resolver: int, tmp_path: Path
         "dns": {"listen": [f"0.0.0.0:{port}", f"[::]:{port}"]},
         "upstreams": {"servers": [f"127.0.0.1:{resolver}"]},
     }
-    for gateway in running(tmp_path, settings):
+    with running(tmp_path, settings) as gateway:
         gateway.port = port
         for server in ("127.0.0.1", "127.0.0.77", "::1"):
             for transport in ("+notcp", "+tcp"):

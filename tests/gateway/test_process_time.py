@@ -32,7 +32,8 @@ NAME = "www.open.example"
 def own(upstream: Upstream, tmp_path: Path) -> Iterator[Running]:
     """A gateway that a test may change."""
     upstream.ttl = 3600
-    yield from running(tmp_path, {"upstreams": {"servers": [f"127.0.0.1:{upstream.port}"]}})
+    with running(tmp_path, {"upstreams": {"servers": [f"127.0.0.1:{upstream.port}"]}}) as gateway:
+        yield gateway
     upstream.ttl = 300
 
 

@@ -37,7 +37,8 @@ def source() -> Iterator[Upstream]:
 
 @pytest.fixture
 def own(source: Upstream, tmp_path: Path) -> Iterator[Running]:
-    yield from running(tmp_path, {"upstreams": {"servers": [f"127.0.0.1:{source.port}"], "timeout": "2.5s"}})
+    with running(tmp_path, {"upstreams": {"servers": [f"127.0.0.1:{source.port}"], "timeout": "2.5s"}}) as gateway:
+        yield gateway
 
 
 def expire() -> None:
@@ -101,7 +102,7 @@ def test_the_good_one_of_two(source: Upstream, tmp_path: Path) -> None:
         folder = tmp_path / strategy
         folder.mkdir()
         servers = [f"127.0.0.1:{dead}", f"127.0.0.1:{source.port}"]
-        for gateway in running(folder, {"upstreams": {"servers": servers, "strategy": strategy}}):
+        with running(folder, {"upstreams": {"servers": servers, "strategy": strategy}}) as gateway:
             for number in range(20):
                 assert addresses(gateway.ask(f"n{number}.any.example")) == ["192.0.2.77"]
             states = {state["label"]: state for state in gateway.status()["upstreams"]}
@@ -125,7 +126,7 @@ def test_one_question_for_many_who_wait(own: Running, source: Upstream) -> None:
 
 def test_serve_stale_can_be_switched_off(source: Upstream, tmp_path: Path) -> None:
     settings = {"upstreams": {"servers": [f"127.0.0.1:{source.port}"], "timeout": "1s"}, "dns": {"serve_stale": 0}}
-    for gateway in running(tmp_path, settings):
+    with running(tmp_path, settings) as gateway:
         assert addresses(gateway.ask("a.open.example")) == ["192.0.2.1"]
         expire()
         source.silent = True
@@ -136,7 +137,7 @@ def test_forwarded_domains_have_their_own_servers(source: Upstream, tmp_path: Pa
     inner = Upstream("nas.lan A 192.168.5.5\n5.5.168.192.in-addr.arpa PTR nas.lan.\n")
     forward = [{"domain": name, "upstreams": [f"127.0.0.1:{inner.port}"]} for name in ("lan", "168.192.in-addr.arpa")]
     try:
-        for gateway in running(tmp_path, {"upstreams": {"servers": [f"127.0.0.1:{source.port}"]}, "forward": forward}):
+        with running(tmp_path, {"upstreams": {"servers": [f"127.0.0.1:{source.port}"]}, "forward": forward}) as gateway:
             assert addresses(gateway.ask("nas.lan")) == ["192.168.5.5"]  # not rebinding: it is the home's own
             assert gateway.ask("5.5.168.192.in-addr.arpa", "PTR").answer[0][0].to_text() == "nas.lan."
             assert rcode(gateway.ask("no.lan")) == "NXDOMAIN"

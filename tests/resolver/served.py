@@ -40,6 +40,7 @@ class Upstream:
     def __init__(self) -> None:
         self.asked: list[str] = []
         self.ttl = 600
+        self.count_of_late = 1
         self._late = asyncio.Event()
 
     def open_late(self) -> None:
@@ -53,6 +54,7 @@ class Upstream:
             await self._late.wait()
         first = text.partition(".")[0]
         count = int(first) if first.isdecimal() and len(first) < 4 else 1
+        count = self.count_of_late if first.startswith("late") else count
         records = tuple(
             Record(name, kind, 1, self.ttl, bytes((192, 0, 2 + n // 256, n % 256)) if kind == 1 else bytes(40))
             for n in range(count)
@@ -63,9 +65,9 @@ class Upstream:
 class Served:
     """UDP and TCP on one port of each host, while entered."""
 
-    def __init__(self, hosts: tuple[str, ...] = ("127.0.0.1",), rate_limit: int = 0, **limits: int) -> None:
-        self.engine = make_engine(rate_limit=rate_limit, schedule=False, **limits)
-        self.engine.clients.configure(tuple(map(ip_network, NETWORKS)), rate_limit)
+    def __init__(self, hosts: tuple[str, ...] = ("127.0.0.1",), max_bytes: int = 1 << 24) -> None:
+        self.engine = make_engine(schedule=False, max_bytes=max_bytes)
+        self.engine.clients.configure(tuple(map(ip_network, NETWORKS)), 0)
         self.upstream = Upstream()
         self.resolver = Resolver(
             self.upstream, self.engine.cache, lambda name, address: is_private_address(address), read_second

@@ -140,7 +140,12 @@ def test_blocks_by_reason_mode_and_type(reason: Reason, code: int, mode: BlockMo
     body = make_blocker(mode).build(block(reason), int(dns.rdatatype.from_text(kind)), 7)
     reply = dns.message.from_wire(reply_of(packet, body))
     errors = [option for option in reply.options if isinstance(option, dns.edns.EDEOption)]
-    address = {("page", "A"): "192.168.1.1", ("page", "AAAA"): "fd00::1", ("null", "A"): "0.0.0.0", ("null", "AAAA"): "::"}
+    address = {
+        ("page", "A"): "192.168.1.1",
+        ("page", "AAAA"): "fd00::1",
+        ("null", "A"): "0.0.0.0",
+        ("null", "AAAA"): "::",
+    }
     expected = address.get((mode.value, kind))
     if expected is not None:
         assert [str(rrset) for rrset in reply.answer] == [f"x.bet.example. 7 IN {kind} {expected}"]
@@ -191,7 +196,9 @@ def test_every_block_fits_the_smallest_payload_behind_the_longest_name(mode: Blo
 
 @pytest.mark.parametrize("reason", [reason for reason in Reason if reason is not Reason.HELPLINE])
 def test_the_text_is_short_and_tells_no_listed_name(reason: Reason) -> None:
-    text = explain(block(reason, "rule:block " + "д" * 300 + ".example" if reason is Reason.RULE else "schedule:bedtime"))
+    text = explain(
+        block(reason, "rule:block " + "д" * 300 + ".example" if reason is Reason.RULE else "schedule:bedtime")
+    )
     assert text.startswith("Guardian: ")
     assert len(text.encode()) <= MAX_TEXT_BYTES
     assert "example" not in text
@@ -219,9 +226,9 @@ def test_a_renewed_reply_is_the_reply_of_that_second(age: int, ttl: int, changes
     """The invariant of the hot path: renewing at any later second gives what building anew would give."""
     packet = make_query("a.example", edns=edns)
     name = parse_name("a.example")
-    entry = Entry(b"", name, 1, 0)
-    entry.records = build_addresses((b"\xc0\0\2\1", b"\xc0\0\2\2"), 0)
-    entry.answers, entry.ttl_places, entry.ttls = 2, (6, 22), (ttl, ttl + 50)
+    entry = Entry(name, name, 1, 0)
+    entry.records = build_addresses((b"\xc0\0\2\1",), ttl) + build_addresses((b"\xc0\0\2\2",), ttl + 50)
+    entry.answers, entry.ttl_places = 2, (6, 22)
     entry.expires = ttl
     query = wire.parse_query(packet)
 

@@ -63,7 +63,9 @@ def test_nothing_waits(host: str) -> None:
 
 
 @settings(max_examples=25, deadline=None)
-@given(st.lists(st.integers(0, SLOT_BYTES - 10), min_size=1, max_size=2 * BATCH + 5), st.sampled_from(["127.0.0.1", "::1"]))
+@given(
+    st.lists(st.integers(0, SLOT_BYTES - 10), min_size=1, max_size=2 * BATCH + 5), st.sampled_from(["127.0.0.1", "::1"])
+)
 def test_datagrams_of_every_size_come_and_go_whole(sizes: list[int], host: str) -> None:
     with opened(host) as (batch, server, port), client(host) as one, client(host) as two:
         sent = [bytes((n % 251,)) * size for n, size in enumerate(sizes)]
@@ -146,9 +148,7 @@ def test_a_closed_client_port_is_no_error() -> None:
             assert sock.recv(100) == b"alive"
 
 
-@pytest.mark.parametrize(
-    ("bound", "hosts"), [("0.0.0.0", ("127.0.0.1", "127.0.0.5", "127.1.2.3")), ("::", ("::1",))]
-)
+@pytest.mark.parametrize(("bound", "hosts"), [("0.0.0.0", ("127.0.0.1", "127.0.0.5", "127.1.2.3")), ("::", ("::1",))])
 def test_answers_leave_from_the_address_that_was_asked(bound: str, hosts: tuple[str, ...]) -> None:
     source = "::1" if ":" in bound else "127.0.0.1"
     with opened(bound, packet_info=True) as (batch, server, port), client(source) as sock:

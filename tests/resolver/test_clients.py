@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 import dns.edns
 import pytest
@@ -46,7 +46,9 @@ def test_only_configured_networks_are_known(engine: Engine, address: str, known:
 
 
 @given(st.ip_addresses(), st.lists(st.integers(0, 128), min_size=1, max_size=3), st.data())
-def test_networks_contain_what_ipaddress_says(address: object, lengths: list[int], data: st.DataObject) -> None:
+def test_networks_contain_what_ipaddress_says(
+    address: IPv4Address | IPv6Address, lengths: list[int], data: st.DataObject
+) -> None:
     pool = st.ip_addresses() | st.just(address)
     networks = tuple(
         ip_network(f"{other}/{min(length, other.max_prefixlen)}", strict=False)
@@ -56,8 +58,8 @@ def test_networks_contain_what_ipaddress_says(address: object, lengths: list[int
     engine = make_engine()
     engine.clients.configure(networks, 0)
     plain = getattr(address, "ipv4_mapped", None) or address
-    expected = any(plain in network for network in networks if network.version == plain.version)  # type: ignore[attr-defined]
-    assert (engine.clients.find(address.packed, NOON) is not None) is expected  # type: ignore[attr-defined]
+    expected = any(plain in network for network in networks if network.version == plain.version)
+    assert (engine.clients.find(address.packed, NOON) is not None) is expected
 
 
 def test_a_mapped_address_is_the_device_of_its_v4_address(engine: Engine) -> None:
@@ -73,7 +75,9 @@ def test_the_posture_changes_at_its_moment(engine: Engine) -> None:
     engine.clients.find(CHILD, BEDTIME)
     assert child.posture.stop is not None
     assert child.posture.until == MORNING
-    assert engine.clients.find(ADULT, BEDTIME).posture.stop is None  # type: ignore[union-attr]
+    adult = engine.clients.find(ADULT, BEDTIME)
+    assert adult is not None
+    assert adult.posture.stop is None
 
 
 def test_like_postures_share_one_table_and_a_new_one_gets_a_new_table(engine: Engine) -> None:
@@ -100,7 +104,7 @@ def test_the_mac_decides_who_a_proxied_query_is_from(engine: Engine) -> None:
 def test_proxies_keep_no_tables_of_days_gone_by(engine: Engine) -> None:
     """Each change of a proxy's posture used to leave a table behind for good, and each loopback address one more."""
     engine.clients.configure((ip_network("127.0.0.0/8"), ip_network("::1"), ip_network("10.0.0.0/8")), 0)
-    option = dns.edns.GenericOption(wire.OPTION_MAC, CHILD_MAC)
+    option = dns.edns.GenericOption(dns.edns.OptionType(wire.OPTION_MAC), CHILD_MAC)
     for _ in range(20):
         for address in (b"\x7f\0\0\7", b"\x7f\0\0\x08", PROXY_6):  # unknown devices, so the child's bedtimes
             engine.handle(make_query("bet.example", options=[option]), address)
@@ -171,12 +175,16 @@ def test_the_oldest_of_the_fullest_table_go_first() -> None:
 def test_padding_cannot_fill_the_memory(engine: Engine) -> None:
     """A table is bounded in entries: without a bound on their size two-kilobyte packets would cost 20 MB of 10,000."""
     for number in range(50):
-        padding = dns.edns.GenericOption(wire.OPTION_PADDING, number.to_bytes(2) * 700)
+        padding = dns.edns.GenericOption(dns.edns.OptionType(wire.OPTION_PADDING), number.to_bytes(2) * 700)
         engine.handle(make_query("bet.example", options=[padding]))
     child = engine.client()
     assert not child.ready
     assert not child.table.blocked
-    engine.handle(make_query("bet.example", options=[dns.edns.GenericOption(wire.OPTION_PADDING, bytes(128))]))
+    engine.handle(
+        make_query(
+            "bet.example", options=[dns.edns.GenericOption(dns.edns.OptionType(wire.OPTION_PADDING), bytes(128))]
+        )
+    )
     assert len(child.ready) == 1
 
 

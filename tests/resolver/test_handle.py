@@ -339,7 +339,7 @@ def test_facts_of_blocks_name_the_tag(engine: Engine) -> None:
 
 
 def test_the_mac_option_names_the_device_from_loopback_only(engine: Engine) -> None:
-    option = dns.edns.GenericOption(wire.OPTION_MAC, CHILD_MAC)
+    option = dns.edns.GenericOption(dns.edns.OptionType(wire.OPTION_MAC), CHILD_MAC)
     packet = make_query("bet.example", options=[option])
     assert extended_errors(engine.ask(packet, PROXY)) == [17, 4]
     assert isinstance(engine.handle(make_query("bet.example"), PROXY), Miss)
@@ -348,9 +348,24 @@ def test_the_mac_option_names_the_device_from_loopback_only(engine: Engine) -> N
 
 
 def test_upstream_is_asked_the_question_alone(engine: Engine) -> None:
-    options = [dns.edns.GenericOption(wire.OPTION_MAC, CHILD_MAC), dns.edns.ECSOption("10.0.0.2")]
+    options = [dns.edns.GenericOption(dns.edns.OptionType(wire.OPTION_MAC), CHILD_MAC), dns.edns.ECSOption("10.0.0.2")]
     miss = engine.miss(make_query("A.example", options=options), PROXY)
     assert miss.question == b"\1a\7example\0\0\1\0\1"
+
+
+def test_options_that_are_not_ours_are_neither_answered_nor_sent_on(engine: Engine) -> None:
+    """Client subnet, cookie, keepalive, padding, and one that nobody knows."""
+    options: list[dns.edns.Option] = [dns.edns.ECSOption("10.0.0.2")]
+    options += [
+        dns.edns.GenericOption(dns.edns.OptionType(code), bytes(size))
+        for code, size in ((10, 8), (11, 0), (12, 40), (65300, 3))
+    ]
+    packet = make_query("a.example", options=options)
+    assert engine.miss(packet) == engine.miss(make_query("a.example"))
+    engine.feed(packet, "a.example. 60 A 192.0.2.1")
+    for query in (packet, make_query("bet.example", options=options)):
+        reply = engine.ask(query)
+        assert {int(option.otype) for option in reply.options} <= {wire.OPTION_EDE}
 
 
 # What is kept
@@ -379,6 +394,58 @@ def test_popular_names_are_fetched_before_they_expire(engine: Engine) -> None:
     engine.wait(91)
     engine.ask(packet)
     assert [miss.name for miss in engine.prefetched] == [parse_name("a.example")]
+
+
+def test_a_fetch_in_advance_speaks_for_adults_too(engine: Engine) -> None:
+    """Asked by a child, whose answers have no ech: what is kept as stale data must still have it."""
+    packet = make_query("a.example", "HTTPS")
+    engine.feed(packet, "a.example. 100 HTTPS 1 . alpn=h2 ech=AA3+DQAJAAAAAAAAAAAA")
+    engine.wait(91)
+    for _ in range(4):
+        engine.ask(packet)
+    assert engine.prefetched[0].stale is not None
+    assert engine.prefetched[0].stale.has_ech
+
+
+@pytest.mark.parametrize(
+    ("kind", "bad", "good"),
+    [
+        ("A", "a.example. 60 A 192.168.1.1", "a.example. 60 A 192.0.2.1"),
+        ("A", "a.example. 60 CNAME x.cloak.example.", "a.example. 60 A 192.0.2.1"),
+        ("HTTPS", "a.example. 60 HTTPS 0 x.cloak.example.", "a.example. 60 HTTPS 1 . alpn=h2"),
+    ],
+)
+def test_what_is_blocked_for_its_answer_is_judged_anew_when_that_expires(
+    engine: Engine, kind: str, bad: str, good: str
+) -> None:
+    """It used to be kept like a listed name: until bedtime, or for a day."""
+    packet = make_query("a.example", kind)
+    engine.feed(packet, bad + ("\nx.cloak.example. 60 A 192.0.2.1" if "CNAME" in bad else ""))
+    assert extended_errors(engine.ask(packet))
+    ready = engine.client().ready[packet[2:]]
+    assert ready.good_until == engine.second + 60
+    engine.wait(60)
+    engine.feed(packet, good)
+    assert not extended_errors(engine.ask(packet))
+
+
+def test_a_safe_twin_at_home_is_rebinding_too(engine: Engine) -> None:
+    packet = make_query("www.search.example")
+    engine.cache.put(engine.entry(engine.miss(packet), "safe.search.example. 300 A 192.168.1.1"))
+    assert extended_errors(engine.ask(packet)) == [15]
+
+
+def test_mixed_lengths_share_one_block(engine: Engine) -> None:
+    """One Ready for short and long names: the same tail behind each, and never over the payload."""
+    long = ".".join(["a" * 63] * 3 + ["b" * 40, "bet.example"])
+    for edns in (True, False):
+        for name in ("bet.example", long, "x.bet.example"):
+            packet = make_query(name, edns=edns, payload=512) if edns else make_query(name, edns=False)
+            outcome = engine.handle(packet)
+            assert isinstance(outcome, Ready)
+            reply = outcome.reply_to(packet)
+            assert len(reply) <= 512
+            assert texts(dns.message.from_wire(reply)) == [f"{name}. 10 IN A 192.168.1.1"]
 
 
 def test_the_clock_of_the_tests_is_what_they_say() -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from guardian.config import Endpoint
 from guardian.resolver.batch import BATCH, SLOT_BYTES
+from guardian.resolver.cache import Entry
 from guardian.resolver.clients import Client
 from guardian.resolver.listen import FLUSH_QUERIES, REFUSALS_PER_SECOND, UdpListener, open_udp
 from guardian.resolver.tcp import TcpListener
@@ -76,7 +77,7 @@ def test_a_ready_answer_counts_its_ttl_down() -> None:
             with UdpClient() as client:
                 await client.ask(packet, served.port)
                 (ready,) = served.core.clients.by_address[socket.inet_aton(CHILD)].ready.values()
-                assert ready._entry is not None
+                assert isinstance(ready._entry, Entry)
                 ready._entry.stored -= 100  # as if it were a hundred seconds old
                 ready.good_until -= 100
                 assert texts(await client.ask(packet, served.port)) == ["www.example. 500 IN A 192.0.2.0"]

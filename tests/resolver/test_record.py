@@ -15,7 +15,7 @@ from guardian.store.history_record import NAMES_PER_DEVICE, Batch, Recorder
 from guardian.wire import dns as wire
 from tests.resolver.engine import ADULT, CHILD, CHILD_MAC, PROXY, Engine, make_query
 
-MAC = dns.edns.GenericOption(wire.OPTION_MAC, CHILD_MAC)
+MAC = dns.edns.GenericOption(dns.edns.OptionType(wire.OPTION_MAC), CHILD_MAC)
 
 
 def see(engine: Engine, packet: bytes, address: bytes = CHILD, times: int = 1) -> None:

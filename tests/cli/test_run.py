@@ -1,0 +1,199 @@
+"""`guardian run`: one command that starts all, keeps the gateway alive, and leaves no process behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import dns.message
+import dns.query
+import pytest
+
+from guardian.cli.run import prepare, welcome
+from guardian.config import load_config
+from guardian.store.images import map_image
+from guardian.store.settings import load_household
+from tests.gateway.product import CHILD, Running, addresses, assert_clean, environment, wait_for
+
+SETTINGS = {"upstreams": {"servers": ["127.0.0.1:1"]}, "lists": {"sources": "sources.yaml"}}
+
+
+class Supervised(Running):
+    """`guardian run` instead of `guardian gateway`; `output` is what a person saw."""
+
+    def run_all(self, *words: str, command: tuple[str, ...] = ()) -> Supervised:
+        (self.folder / "sources.yaml").write_text("sources: {}\n")
+        program = command or (sys.executable, "-m", "guardian", "run", "--config", str(self.config))
+        with open(self.folder / "log", "ab") as log, open(self.folder / "output", "ab") as output:
+            self.process = subprocess.Popen(
+                [*program, *words],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=log,
+                cwd=self.folder,
+                env=environment(),
+            )
+        wait_for(lambda: "Ctrl-C ends it" in self.output() or self.process.poll() is not None, 20)  # type: ignore[union-attr]
+        assert self.process.poll() is None, self.log()
+        return self
+
+    def output(self) -> str:
+        return (self.folder / "output").read_text()
+
+    def processes(self) -> set[int]:
+        """All processes that have this gateway's settings on their command line."""
+        found = set()
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                words = path.read_bytes().split(b"\0")
+            except OSError:
+                continue  # it has just ended
+            if str(self.config).encode() in words and b"guardian" in words:
+                found.add(int(path.parent.name))
+        return found
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Supervised]:
+    supervised = Supervised(tmp_path, SETTINGS)
+    yield supervised
+    if supervised.process is not None:
+        supervised.stop()
+    for pid in supervised.processes():
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_the_first_start(home: Supervised) -> None:
+    """The household is imported, the built-in lists are compiled, and what is printed works when it is typed."""
+    home.run_all("--offline")
+    household = load_household(str(home.folder / "state" / "settings.db"))
+    assert household is not None and {profile.id for profile in household.profiles} == set(home.household["profiles"])
+    image = map_image(home.folder / "state" / "lists" / "guardian.image")
+    assert home.status()["lists"]["created"] == image.created
+    digs = [line.partition("#")[0].split() for line in home.output().splitlines() if line.strip().startswith("dig ")]
+    assert len(digs) >= 3
+    for words in digs:
+        source = words[words.index("-b") + 1] if "-b" in words else "127.0.0.1"
+        assert words[1:4] == ["@127.0.0.1", "-p", str(home.port)]
+        answer = home.ask(words[-1], source=source, timeout=8)
+        if "guardian.test" in words[-1]:
+            assert addresses(answer) == ["127.0.0.1"]
+    assert f"curl http://127.0.0.1:{home.page_port}/" in home.output()
+    explain = next(line for line in home.output().splitlines() if "guardian explain" in line)
+    assert home.run(*explain.split()[1:]).returncode == 0
+    # What parents set since then is not replaced by the file at the next start.
+    assert home.run("household", "pause", "--profile", "ana").returncode == 0
+    assert home.stop() == 0
+    assert home.processes() == set()
+    home.run_all("--offline")
+    assert home.run("household", "show").stdout.count("paused") == 1
+    assert_clean(home.log())
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_ends_everything(home: Supervised, number: signal.Signals) -> None:
+    home.run_all("--offline")
+    assert len(home.processes()) == 2
+    assert home.process is not None
+    home.process.send_signal(number)
+    assert home.process.wait(10) == 0
+    assert home.processes() == set() and not os.path.exists(home.socket)
+    assert "event=stopped" in home.log()
+    assert_clean(home.log())
+
+
+def test_a_gateway_that_dies_is_started_again(home: Supervised) -> None:
+    home.run_all("--offline")
+    first = home.status()["pid"]
+    os.kill(first, signal.SIGKILL)
+    wait_for(lambda: is_up(home) and home.status()["pid"] != first)
+    assert addresses(home.ask("category-adult.guardian.test", source=CHILD)) == ["127.0.0.1"]
+    assert "the gateway ended (-9); starting it again" in home.log()
+    assert home.output().count("Ctrl-C ends it") == 1
+
+
+def is_up(home: Supervised) -> bool:
+    return home.run("status").returncode == 0
+
+
+def test_hangup_reloads(home: Supervised) -> None:
+    home.run_all("--offline")
+    assert home.process is not None
+    home.settings["block"]["other"] = "nxdomain"
+    home.write()
+    home.process.send_signal(signal.SIGHUP)
+    wait_for(lambda: "event=reloaded" in home.log())
+    assert addresses(home.ask("category-adult.guardian.test", source=CHILD)) == []
+
+
+def test_lists_are_fetched_some_seconds_after_the_start(home: Supervised) -> None:
+    """In a process of its own; the gateway takes them over. Here the only list is a local one."""
+    (home.folder / "national.txt").write_text("illegal.example\n")
+    home.settings["lists"]["mandatory"] = [{"name": "national", "file": "national.txt"}]
+    home.write()
+    home.run_all()
+    wait_for(lambda: home.ask("illegal.example", source="127.0.0.3", timeout=8).answer, 20, 0.5)
+    assert home.stop() == 0 and home.processes() == set()
+
+
+def test_a_gateway_that_never_comes_up_ends_it_with_the_reason(home: Supervised) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as other:
+        other.bind(("127.0.0.1", home.page_port))
+        other.listen()
+        (home.folder / "sources.yaml").write_text("sources: {}\n")
+        done = home.run("run", "--offline")
+    assert done.returncode == 1
+    assert (
+        f"cannot serve the block page on 127.0.0.1:{home.page_port}" in done.stderr and "Traceback" not in done.stderr
+    )
+    assert home.processes() == set()
+
+
+def test_wrong_settings_start_nothing(home: Supervised) -> None:
+    home.config.write_text("upstreams: {servers: []}\n")
+    done = home.run("run")
+    assert done.returncode == 2 and "guardian.yaml:1" in done.stderr and done.stdout == ""
+    home.write()
+    (home.folder / "home.yaml").write_text("profiles: {ana: {age: 99}}\n")
+    done = home.run("run")
+    assert done.returncode == 2 and "home.yaml:1" in done.stderr
+    assert not (home.folder / "state" / "settings.db").exists()
+
+
+def test_without_a_household(home: Supervised) -> None:
+    del home.settings["household"]
+    home.write()
+    config = load_config(str(home.config))
+    prepare(config)
+    assert load_household(config.settings) is None
+    text = welcome(config)
+    assert "mandatory.guardian.test" in text and "explain" not in text and "SafeSearch" not in text
+
+
+def test_the_scripts_start_it_from_any_folder(home: Supervised, tmp_path: Path) -> None:
+    """`scripts/run --config X` with a relative X, and a checkout whose path has a space."""
+    root = Path(__file__).parents[2]
+    checkout, elsewhere = tmp_path / "my checkout", tmp_path / "elsewhere"
+    (checkout / ".venv").mkdir(parents=True)
+    elsewhere.mkdir()
+    for name in ("scripts", "guardian", "blocklists", "examples", "pyproject.toml"):
+        (checkout / name).symlink_to(root / name)
+    (checkout / "scripts").unlink()
+    (checkout / "scripts").mkdir()
+    for script in (root / "scripts").iterdir():
+        (checkout / "scripts" / script.name).write_bytes(script.read_bytes())
+        (checkout / "scripts" / script.name).chmod(0o755)
+    # A .venv that is ready: this test is about starting, not about installing.
+    for name in ("bin", "lib", "pyvenv.cfg"):
+        (checkout / ".venv" / name).symlink_to(Path(sys.prefix) / name)
+    (checkout / ".venv" / ".installed-run").touch()
+    command = ["bash", "-c", 'cd "$1" && exec "$2" --config ../guardian.yaml --offline', "-", str(elsewhere)]
+    home.run_all(command=(*command, str(checkout / "scripts" / "run")))
+    query = dns.message.make_query("category-adult.guardian.test", "A")
+    assert addresses(dns.query.udp(query, "127.0.0.1", 5, home.port, CHILD)) == ["127.0.0.1"]
+    assert home.stop() == 0

@@ -1,0 +1,108 @@
+"""`guardian status`: what a person reads, what a program reads, and what is said when nothing runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from guardian.cli.status import describe, format_age, format_bytes
+from tests.gateway.product import CHILD, Running, running
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with running(tmp_path_factory.mktemp("status"), {"upstreams": {"servers": ["127.0.0.1:1"]}}) as gateway:
+        gateway.ask("category-adult.guardian.test", source=CHILD)
+        gateway.ask("guardian.home.arpa", source=CHILD)
+        yield gateway
+
+
+def test_for_people(gateway: Running) -> None:
+    done = gateway.run("status")
+    assert (done.returncode, done.stderr) == (0, "")
+    first, *rest = done.stdout.splitlines()
+    assert first.startswith("Guardian 0.") and f"127.0.0.1:{gateway.port}, [::1]:{gateway.port}" in first
+    heads = [line.split()[0] for line in rest if not line.startswith(" ")]
+    assert heads == ["queries", "cache", "upstream", "lists", "household", "history", "last", "memory"]
+    assert "queries    2, blocked 1 (50.0 %), made safe 0" in done.stdout
+    assert "category 1" in done.stdout and "only the built-in names" in done.stdout
+    assert "5 profiles, 4 devices" in done.stdout and "\x1b" not in done.stdout
+
+
+def test_for_programs(gateway: Running) -> None:
+    done = gateway.run("status", "--json")
+    status = json.loads(done.stdout)
+    assert done.returncode == 0 and status["running"] is True and "ok" not in status
+    assert status["queries"]["blocked"] == 1
+    everything = {"version", "pid", "started", "now", "listen", "queries", "cache", "upstreams", "lists", "household"}
+    assert everything | {"history", "memory", "running"} <= set(status)
+
+
+def test_trouble_is_told(gateway: Running) -> None:
+    for number in range(4):
+        gateway.ask(f"www{number}.open.example", source="127.0.0.3")  # nobody listens there
+    assert "down" in gateway.run("status").stdout
+    status = json.loads(gateway.run("status", "--json").stdout)
+    status["history"]["error"] = "write: the disk is full"
+    status["lists"] |= {"starter_only": False, "created": status["now"] - 30 * 86400}
+    status["queries"] |= {"refused": 3, "rate_limited": 1234}
+    text = "\n".join(describe(status))
+    for words in ("the disk is full", "compiled 30 days ago (old: is `guardian sync` running?)", "refused 3", "1,234"):
+        assert words in text
+
+
+def test_a_gateway_that_has_just_begun(gateway: Running) -> None:
+    status: dict[str, Any] = json.loads(gateway.run("status", "--json").stdout)
+    status["queries"] = {**status["queries"], "total": 0, "blocked": 0, "reasons": {}, "refused": 0, "rate_limited": 0}
+    status["upstreams"] = [{**status["upstreams"][0], "rtt": None, "last_error": "", "healthy": True}]
+    text = "\n".join(describe(status))
+    assert "queries    0, blocked 0, made safe 0" in text and "ok, not asked yet" in text
+
+
+def test_nothing_runs(tmp_path: Path) -> None:
+    gateway = Running(tmp_path, {"upstreams": {"servers": ["127.0.0.1:1"]}})
+    for words in (["status"], ["status", "--json"]):
+        done = gateway.run(*words)
+        assert done.returncode == 1
+        assert "no gateway is running" in done.stdout + done.stderr
+    assert json.loads(done.stdout)["running"] is False
+    assert gateway.run("gateway", "--reload").returncode == 1
+
+
+def test_flush_and_reload_by_the_command_line(gateway: Running) -> None:
+    done = gateway.run("gateway", "--flush", "all")
+    assert done.returncode == 0 and done.stdout.startswith("forgot ")
+    assert gateway.run("gateway", "--flush", "www.open.example").returncode == 0
+    refused = gateway.run("gateway", "--flush", "a..b")
+    assert refused.returncode == 1 and "Traceback" not in refused.stderr
+    assert gateway.run("gateway", "--reload").stdout == "reloaded\n"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (-5, "0 seconds"), (0.4, "0 seconds"), (59, "59 seconds"), (60, "1 minute"), (3599, "59 minutes"),
+        (3600, "1 hour"), (86399, "23 hours"), (86400, "1 day"), (86400 * 400, "400 days"),
+    ],
+)  # fmt: skip
+def test_ages(seconds: float, text: str) -> None:
+    assert format_age(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 bytes"),
+        (1023, "1023 bytes"),
+        (1024, "1.0 KB"),
+        (31 << 20, "31.0 MB"),
+        (5 << 30, "5.0 GB"),
+        (3 << 40, "3072.0 GB"),
+    ],
+)
+def test_sizes(count: int, text: str) -> None:
+    assert format_bytes(count) == text
