@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from guardian.control import MAX_REQUEST_BYTES, ControlServer, NotRunningError, send
+from guardian.control import MAX_REQUEST_BYTES, ControlServer, NotRunningError, Verb, send
 from guardian.errors import ConfigError, GuardianError, Problem
 
 
@@ -36,7 +36,7 @@ async def fail(request: dict[str, Any]) -> dict[str, Any]:
     raise PermissionError(13, "Permission denied")
 
 
-VERBS = {"echo": echo, "refuse": refuse, "complain": complain, "fail": fail}
+VERBS: dict[str, Verb] = {"echo": echo, "refuse": refuse, "complain": complain, "fail": fail}
 
 
 @contextlib.asynccontextmanager

@@ -22,27 +22,8 @@ _LINK = re.compile(r"\]\((?!https?://|#|mailto:)([^)#\s]+)")
 _CODE = re.compile(r"```.*?```", re.DOTALL)
 _NEVER_BLOCKED = {Reason.HELPLINE, Reason.SAFE_SEARCH, Reason.DEFAULT}
 # The RFCs that the first half of the product promises to follow.
-_PROMISED: tuple[int, ...] = (
-    1034,
-    1035,
-    2181,
-    2308,
-    3597,
-    4035,
-    6840,
-    5358,
-    6761,
-    6762,
-    7686,
-    8375,
-    6891,
-    7766,
-    7858,
-    8020,
-    8109,
-    8482,
-)
-_PROMISED += (8484, 8767, 8914, 9460, 9520, 7871, 7873)
+_PROMISED = [1034, 1035, 2181, 2308, 3597, 4035, 5358, 6761, 6762, 6840, 6891, 7686, 7766, 7858, 7871, 7873, 8020]
+_PROMISED += [8109, 8375, 8482, 8484, 8767, 8914, 9460, 9520]
 
 
 @cache

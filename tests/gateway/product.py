@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import dns.edns
 import dns.flags
 import dns.message
 import dns.query
@@ -153,26 +154,27 @@ class Upstream:
 
     def _serve(self) -> None:
         while True:
-            ready, _, _ = select.select([self._udp, self._tcp, self._stop_read], [], [])
+            watched: list[Any] = [self._udp, self._tcp, self._stop_read]
+            ready, _, _ = select.select(watched, [], [])
             if self._stop_read in ready:
                 return
             if self._udp in ready:
                 data, sender = self._udp.recvfrom(4096)
-                self._reply_later(data, lambda reply, sender=sender: self._udp.sendto(reply, sender))
+                self._reply_later(data, sender)
             if self._tcp in ready:
                 connection, _ = self._tcp.accept()
                 thread = threading.Thread(target=self._serve_stream, args=(connection,), daemon=True)
                 self._threads.append(thread)
                 thread.start()
 
-    def _reply_later(self, data: bytes, reply: Callable[[bytes], Any]) -> None:
+    def _reply_later(self, data: bytes, sender: Any) -> None:
         answer = self._answer(data)
         if self.silent:
             return
         if not self.delay:
-            reply(answer)
+            self._udp.sendto(answer, sender)
             return
-        timer = threading.Timer(self.delay, reply, (answer,))
+        timer = threading.Timer(self.delay, self._udp.sendto, (answer, sender))
         timer.daemon = True
         timer.start()
         self._threads.append(timer)
@@ -274,7 +276,8 @@ class Running:
         """Start it and wait until the control socket answers."""
         image = self.folder / "state" / "lists" / "guardian.image"
         if not self.prefix and not image.parent.exists():  # compiled once for all tests: it is half of a start
-            image.parent.mkdir(parents=True)
+            (self.folder / "state").mkdir(mode=0o750, exist_ok=True)
+            image.parent.mkdir()
             image.write_bytes(compile_starter_image())
         log = open(self.folder / "log", "ab")  # noqa: SIM115 - the process keeps it
         with log:
@@ -402,6 +405,11 @@ def assert_clean(log: str) -> None:
         assert word not in log, log
 
 
+def option(code: int, value: bytes) -> dns.edns.GenericOption:
+    """An EDNS option by its number."""
+    return dns.edns.GenericOption(dns.edns.OptionType.make(code), value)
+
+
 def addresses(answer: dns.message.Message) -> list[str]:
     """The addresses in an answer, in order."""
     return [
@@ -436,7 +444,7 @@ def require(*programs: str) -> None:
 
 def run_tool(*words: str, timeout: float = 20, **more: Any) -> str:
     """Run a program to its end and return what it printed, errors included."""
-    done = subprocess.run(
+    done: subprocess.CompletedProcess[str] = subprocess.run(
         list(words), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=timeout, check=False, **more
     )
     return done.stdout

@@ -19,6 +19,7 @@ from tests.gateway.product import (
     addresses,
     extended_errors,
     least_ttl,
+    option,
     rcode,
 )
 
@@ -179,8 +180,8 @@ def test_private_and_blocked_names_never_reach_an_upstream(home: Running, upstre
 
 def test_an_upstream_gets_no_option_of_the_client(home: Running, upstream: Upstream) -> None:
     subnet = dns.edns.ECSOption("203.0.113.0", 24)
-    mac = dns.edns.GenericOption(65001, bytes.fromhex("02005e100001"))
-    cookie = dns.edns.GenericOption(10, b"12345678")
+    mac = option(65001, bytes.fromhex("02005e100001"))
+    cookie = option(10, b"12345678")
     home.ask("options.any.example", options=[subnet, mac, cookie])
     wire = next(asked.wire for asked in upstream.asked if asked.name == "options.any.example")
     asked = dns.message.from_wire(wire)

@@ -247,7 +247,7 @@ def test_curl_behind_the_gateway(net: Net, gateway: Running, website: None) -> N
 @pytest.fixture
 def dnsmasq(net: Net, gateway: Running) -> Iterator[Callable[..., int]]:
     """Start Debian's dnsmasq in front of the gateway on a port, with these options."""
-    processes = []
+    processes: list[subprocess.Popen[bytes]] = []
 
     def start(*options: str) -> int:
         port = 5353 + len(processes)

@@ -180,11 +180,8 @@ def test_padding_cannot_fill_the_memory(engine: Engine) -> None:
     child = engine.client()
     assert not child.ready
     assert not child.table.blocked
-    engine.handle(
-        make_query(
-            "bet.example", options=[dns.edns.GenericOption(dns.edns.OptionType(wire.OPTION_PADDING), bytes(128))]
-        )
-    )
+    padding = dns.edns.GenericOption(dns.edns.OptionType(wire.OPTION_PADDING), bytes(128))
+    engine.handle(make_query("bet.example", options=[padding]))
     assert len(child.ready) == 1
 
 

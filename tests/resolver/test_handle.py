@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from guardian.config import BlockMode
 from guardian.names import parse_name
 from guardian.resolver.answer import Ready
+from guardian.resolver.cache import Entry
 from guardian.resolver.handle import Miss
 from guardian.wire import dns as wire
 from tests.resolver.engine import ADULT, CHILD, CHILD_MAC, NOON, PROXY, Engine, make_engine, make_query
@@ -172,6 +173,23 @@ def test_long_answers_are_truncated_over_udp_and_whole_over_tcp(engine: Engine) 
     assert reply.edns == 0
     assert len(engine.ask(packet, limit=65535).answer[0]) == 200
     assert engine.ask(packet).flags & dns.flags.TC  # what TCP got did not become UDP's answer
+
+
+def test_what_is_truncated_anyway_costs_no_rendering(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A millisecond for each UDP query of a name with 4,000 addresses: one client could have used up the processor."""
+    packet = make_query("a.example")
+    engine.feed(packet, "\n".join(f"a.example. 60 A 192.0.2.{n}" for n in range(200)))
+    rendered: list[int] = []
+
+    def render(entry: Entry, second: int, cap: int) -> bytes:
+        rendered.append(second)
+        return entry.records
+
+    monkeypatch.setattr(Entry, "render", render)
+    assert engine.ask(packet).flags & dns.flags.TC
+    assert not rendered
+    assert engine.ask(packet, limit=65535).answer
+    assert len(rendered) == 1
 
 
 def test_the_payload_is_at_least_512_and_at_most_1232(engine: Engine) -> None:

@@ -164,13 +164,13 @@ def test_stale_data_serves_when_upstream_fails(how: str) -> None:
         old = bench.keep()
         bench.ask(stale=old)
         bad = Message(1, 0x8180, Question(NAME, 1, 1), (Record(NAME, 1, 1, 60, b"\1"),))
-        said: Message | BaseException = {
+        said: dict[str, Message | BaseException] = {
             "error": UpstreamError(),
             "servfail": SERVFAIL,
             "refused": SERVFAIL._replace(flags=0x8185),
             "broken": bad,
-        }[how]
-        await bench.say(said)
+        }
+        await bench.say(said[how])
         assert bench.got == [old]
         assert old.failed == bench.second
         assert bench.cache.get(old.key, bench.second) is old
