@@ -14,7 +14,7 @@ from typing import NamedTuple
 from guardian.blocklist.image import Image
 from guardian.catalogue import load_catalogue
 from guardian.config import Config
-from guardian.errors import GuardianError, ListError
+from guardian.errors import ConfigError, GuardianError, ListError
 from guardian.policy.compile import Policy, compile_policy
 from guardian.policy.model import Catalogue, Household, Profile
 from guardian.store.images import map_image
@@ -32,6 +32,8 @@ class Home(NamedTuple):
     catalogue: Catalogue
     lists: Image
     starter: bool
+    image_error: str = ""  # why the image on disk is not the one in force
+    household_error: str = ""  # why the household on disk is not the one in force
 
     def compile(self, pauses: Mapping[str, float] | None = None) -> Policy:
         """Return the policy; `pauses` are moments (epoch seconds) by profile or device id, on top of the household."""
@@ -53,19 +55,30 @@ def load_home(config: Config, before: Home | None = None) -> Home:
     """Return the home of a configuration. Raises ConfigError for a household that cannot be used.
 
     An image that cannot be used leaves the lists of `before` in force. Without any the starter lists are compiled in
-    memory: a first start without internet filters as well.
+    memory: a first start without internet filters as well. At the first load a damaged database does not keep the home
+    offline: all devices get the strictest profile until it can be read.
     """
     catalogue = before.catalogue if before else load_catalogue(names=False)
-    household = find_household(config, catalogue)
+    household_error = ""
     try:
-        return Home(household, catalogue, map_image(config.lists.image), starter=False)
+        household = find_household(config, catalogue)
+    except ConfigError as error:
+        if before or not os.path.exists(config.settings):
+            raise
+        household_error = str(error)
+        log.error("event=household-refused error=%r using=strictest-for-all", household_error)
+        household = Household("UTC", UTC, (), language=config.language)
+    image_error = ""
+    try:
+        lists, starter = map_image(config.lists.image), False
     except ListError as error:
         if os.path.exists(config.lists.image) or (before and not before.starter):
-            instead = "lists-before" if before else "starter-lists"
-            log.error("event=image-refused error=%r using=%s", str(error), instead)
-    if before:
-        return Home(household, catalogue, before.lists, before.starter)
-    return Home(household, catalogue, build_starter_lists(catalogue), starter=True)
+            image_error = str(error)
+            log.error(
+                "event=image-refused error=%r using=%s", image_error, "lists-before" if before else "starter-lists"
+            )
+        lists, starter = (before.lists, before.starter) if before else (build_starter_lists(catalogue), True)
+    return Home(household, catalogue, lists, starter, image_error, household_error)
 
 
 def find_household(config: Config, catalogue: Catalogue) -> Household:

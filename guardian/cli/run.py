@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import ctypes
 import os
 import random
 import shutil
@@ -30,6 +31,7 @@ START_SECONDS = 15.0
 STOP_SECONDS = 10.0
 FIRST_FETCH = 5.0  # seconds after the start: first the home is online
 RETRY_FETCH = 900.0  # seconds after a failed update
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 STEADY_SECONDS = 60.0  # a gateway that lived this long did not die of its settings
 
 
@@ -102,7 +104,7 @@ class Supervisor:
     def _start(self, *words: str) -> subprocess.Popen[bytes]:
         # Its own process group, so that Ctrl-C reaches only the supervisor, which ends the others in order.
         command = [sys.executable, "-m", "guardian", *words, "--config", self._path]
-        return subprocess.Popen(command, process_group=0)  # noqa: S603 - our own program
+        return subprocess.Popen(command, process_group=0, preexec_fn=_die_with_parent)  # noqa: S603, PLW1509 - our own
 
     def _wait_until_up(self, gateway: subprocess.Popen[bytes]) -> bool:
         deadline = time.monotonic() + START_SECONDS
@@ -189,6 +191,11 @@ def welcome(config: Config) -> str:
         lines.append(f"  curl http://{_format(config.block.page[0])}/   # the page that a blocked child sees")
     lines += ["", f"State is kept in {config.state}. Ctrl-C ends it."]
     return "\n".join(lines)
+
+
+def _die_with_parent() -> None:
+    """In the child: end when the supervisor is killed, so that no gateway is left without one."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def find_program() -> str:

@@ -106,7 +106,9 @@ def describe_lists(lists: dict[str, Any], now: float) -> Iterator[str]:
     """Yield the lines about the lists in force."""
     age = now - lists["created"]
     line = f"lists      {lists['names']:,} names, {lists['urls']:,} URLs, compiled {format_age(age)} ago"
-    if lists["starter_only"]:
+    if lists["error"]:
+        line += paint(f" (the newer image is refused: {lists['error']})", "red")
+    elif lists["starter_only"]:
         line += paint(" (only the built-in names: run `guardian sync`)", "yellow")
     elif age > OLD_LIST_DAYS * 86400:
         line += paint(" (old: is `guardian sync` running?)", "yellow")

@@ -7,7 +7,6 @@ stay keep their sockets, so that no query is lost.
 from __future__ import annotations
 
 import asyncio
-import errno
 import ipaddress
 import logging
 import math
@@ -15,18 +14,21 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Callable
 from typing import Any
 
 from guardian import __version__
 from guardian.blockpage import BlockPage
-from guardian.config import Config, Endpoint, load_config
+from guardian.config import Config, load_config
 from guardian.control import ControlServer
 from guardian.devices import DeviceMap, KnownDevices, Sighting
 from guardian.errors import GuardianError
+from guardian.gateway.listeners import Listeners
 from guardian.gateway.page import PageFacts
 from guardian.gateway.sizing import cache_bytes_for, read_memory_size, table_entries_for
 from guardian.gateway.status import cache_status, format_endpoint, lists_status, query_status, read_own_memory
 from guardian.home import load_home, make_state
+from guardian.interfaces import list_addresses
 from guardian.leases import LeaseFiles
 from guardian.names import is_below, parse_name
 from guardian.neighbors import Neighbors
@@ -35,11 +37,10 @@ from guardian.resolver.answer import Blocker
 from guardian.resolver.cache import Cache, Limits
 from guardian.resolver.clients import Clients
 from guardian.resolver.handle import Handler, Miss
-from guardian.resolver.listen import Core, UdpListener, open_udp
+from guardian.resolver.listen import Core
 from guardian.resolver.local import LocalNames, is_private_address
 from guardian.resolver.record import AnswerRecorder
 from guardian.resolver.resolve import Resolver
-from guardian.resolver.tcp import TcpListener
 from guardian.resolver.upstream import Upstreams
 from guardian.store.history import HistoryWriter
 from guardian.store.history_read import HistoryReader
@@ -48,8 +49,7 @@ from guardian.store.settings import list_changes
 
 log = logging.getLogger(__name__)
 
-BIND_TRIES = 10  # a predecessor that was killed may hold the port for a moment
-BIND_PAUSE = 0.3  # seconds
+DISCARD_PORT = 9  # RFC 863
 SIGHTING_SECONDS = 600.0  # between two notes of who is here
 CLOCK_JUMP = 2.0  # seconds by which the wall clock left the monotonic one: somebody set it
 
@@ -62,8 +62,7 @@ class Gateway:
         self._config_path = config_path
         self._started = time.time()
         self._stopping = asyncio.Event()
-        self._udp: dict[Endpoint, UdpListener] = {}
-        self._tcp: dict[Endpoint, TcpListener] = {}
+        self._failed = False
         self._pauses: dict[str, float] = {}
         self._paused_at = 0.0
         self._clock_offset = time.time() - time.monotonic()
@@ -91,19 +90,19 @@ class Gateway:
         self._build_engine()
         self._open_neighbors()
         try:
-            await self._listen(self.config)
+            await self._listeners.use(self.config.dns.listen)
             await self._start_page()
             await self._control.start(self.config.control.socket, self.config.control.group)
         except BaseException:
-            await self._close_listeners()
-            self._close_neighbors()
+            await self._close_sockets()
             raise
         self._start_history()
         self._ticker = asyncio.get_running_loop().create_task(self._tick())
+        self._ticker.add_done_callback(self._on_ticker_end)
         log.info(
             "event=started version=%s listen=%s profiles=%d devices=%d tags=%d starter_lists=%s",
             __version__,
-            ",".join(format_endpoint(endpoint) for endpoint in self._udp),
+            ",".join(format_endpoint(endpoint) for endpoint in self._listeners.endpoints),
             len(self.home.household.profiles),
             len(self.home.household.devices),
             len(self.home.lists.tags),
@@ -130,6 +129,9 @@ class Gateway:
         """Take over the devices of earlier days, so that a restart does not make them new."""
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(None, self._history.drain)
+        visible = _visibility_by_device(self.home.household)
+        hidden = [device for device, visibility in visible.items() if visibility is not Visibility.NAMES]
+        self._history.erase_names(hidden)  # parents may have changed their mind while the gateway was down
         try:
             known = await loop.run_in_executor(None, read_known_devices, self.config.history.path)
         except GuardianError as error:
@@ -158,7 +160,9 @@ class Gateway:
         self._upstreams = Upstreams(config.upstreams, config.forward)
         self.resolver = Resolver(self._upstreams, self.cache, self._is_rebinding, _second)
         entries = _entries_of(config)
-        self.clients = Clients(self.policy, dns.clients, dns.rate_limit, entries, self._identify, self._mac_of)
+        self.clients = Clients(
+            self.policy, dns.clients, dns.rate_limit, entries, self._identify, self._mac_of, self._provoke
+        )
         self._recorder = Recorder(home.household.tz)
         self._answers = AnswerRecorder(self._recorder, self.clients)
         self.handler = Handler(
@@ -170,7 +174,8 @@ class Gateway:
             config.block.ttl,
             self._prefetch,
         )
-        self.core = Core(self.clients, self.handler, self.resolver, self._answers.drain)
+        self.core = Core(self.clients, self.handler, self.resolver, self._answers.drain, _call_later)
+        self._listeners = Listeners(self.core)
 
     def _prefetch(self, miss: Miss) -> None:
         if self.config.dns.prefetch:
@@ -192,7 +197,11 @@ class Gateway:
         config = self.config
         hosts = config.local.addresses or tuple(endpoint.host for endpoint in config.block.page + config.dns.listen)
         own = [ipaddress.ip_address(host) for host in hosts]
-        own = [address for address in own if not address.is_unspecified]
+        if any(address.is_unspecified for address in own):
+            # Everywhere: the addresses of the home's side, not the one that the provider gave.
+            mine = (ipaddress.ip_address(packed) for packed in list_addresses())
+            own += [address for address in mine if is_private_address(address.packed) and not address.is_link_local]
+            own = [address for address in own if not address.is_unspecified]
         if not config.local.addresses:
             own = [address for address in own if not address.is_loopback] or own
         return tuple(dict.fromkeys(address.packed for address in own))
@@ -209,48 +218,27 @@ class Gateway:
             return None
         return self._neighbors.mac_of(address) or self._neighbors.query(address)
 
+    def _provoke(self, address: bytes) -> bool:
+        """Make the kernel look for an IPv6 neighbour, by a datagram to the discard port; False where that is no use.
+
+        A privacy address that asks for the first time is unknown to the kernel until somebody writes to it.
+        """
+        host = ipaddress.ip_address(address)
+        if self._neighbors is None or host.version == 4 or host.is_loopback or host.is_link_local:
+            return False
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as probe:
+            try:
+                probe.sendto(b"", (str(host), DISCARD_PORT))
+            except OSError:  # no way there: then nobody will answer either
+                return False
+        return True
+
     def _is_rebinding(self, name: bytes, address: bytes) -> bool:
         dns = self.config.dns
         if not dns.rebinding_protection or not is_private_address(address):
             return False
         trusted = (*dns.rebinding_allowed, *(forward.domain for forward in self.config.forward))
         return not any(is_below(name, domain) for domain in trusted)
-
-    # Listening
-
-    async def _listen(self, config: Config) -> None:
-        """Open what `config` names and is not open yet, all or nothing; then close what it no longer names."""
-        wanted = dict.fromkeys(config.dns.listen)
-        missing = [endpoint for endpoint in wanted if endpoint not in self._udp]
-        try:
-            for endpoint in missing:
-                await self._open_listener(endpoint)
-        except BaseException:
-            for endpoint in missing:
-                await self._close_listener(endpoint)
-            raise
-        for endpoint in [endpoint for endpoint in self._udp if endpoint not in wanted]:
-            await self._close_listener(endpoint)
-
-    async def _open_listener(self, endpoint: Endpoint) -> None:
-        udp = UdpListener(await _open_udp(endpoint), self.core)
-        self._udp[endpoint] = udp
-        self._tcp[endpoint] = await _open_tcp(self.core, endpoint)
-        asyncio.get_running_loop().add_reader(udp.fileno(), udp.on_readable)
-
-    async def _close_listener(self, endpoint: Endpoint) -> None:
-        if endpoint in self._udp:
-            udp = self._udp.pop(endpoint)
-            asyncio.get_running_loop().remove_reader(udp.fileno())
-            udp.close()
-        if endpoint in self._tcp:
-            await self._tcp.pop(endpoint).close()
-
-    async def _close_listeners(self) -> None:
-        for endpoint in list(self._udp):
-            await self._close_listener(endpoint)
-        if self._page is not None:
-            await self._page.close()
 
     # Living
 
@@ -262,6 +250,8 @@ class Gateway:
         loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
         await self._stopping.wait()
         await self.close()
+        if self._failed:
+            raise GuardianError("the gateway had to stop: see its log")
 
     def stop(self) -> None:
         """Ask `run` to end."""
@@ -280,19 +270,28 @@ class Gateway:
         """Stop serving, write what the history holds, leave no socket behind."""
         self._ticker.cancel()
         await self._control.close()
-        await self._close_listeners()
+        await self._close_sockets()
         await self.resolver.close()
         await self._upstreams.close()
-        self._close_neighbors()
         self._flush_history()
         await asyncio.get_running_loop().run_in_executor(None, self._history.close)
         log.info("event=stopped")
 
-    def _close_neighbors(self) -> None:
+    async def _close_sockets(self) -> None:
+        await self._listeners.close()
+        if self._page is not None:
+            await self._page.close()
         if self._neighbors is not None:
             asyncio.get_running_loop().remove_reader(self._neighbors.fileno())
             self._neighbors.close()
             self._neighbors = None
+
+    def _on_ticker_end(self, ticker: asyncio.Task[None]) -> None:
+        """Without its ticks the gateway would throttle everybody: better to end, and be started again."""
+        if not ticker.cancelled() and (error := ticker.exception()) is not None:
+            log.critical("event=ticker-failed error=%r action=stop", error, exc_info=error)
+            self._failed = True
+            self.stop()
 
     async def _tick(self) -> None:
         """Once a second: limits are refilled, the clock is watched, the history gets its batch."""
@@ -309,6 +308,8 @@ class Gateway:
                 self._flush_history()
             if time.monotonic() - self._looked >= SIGHTING_SECONDS:
                 self._note_sightings()
+                if self.home.household_error:
+                    await self._reload_by_signal()
 
     def _note_sightings(self) -> None:
         """Note which known devices are still here: the hot path does not."""
@@ -344,7 +345,7 @@ class Gateway:
         if fixed:
             raise GuardianError(f"{', '.join(fixed)} cannot change while the gateway runs: restart it")
         before = self.config
-        await self._listen(config)
+        await self._listeners.use(config.dns.listen)
         self._flush_history()
         self._forget_narrowed(home.household)
         if changed >= self._paused_at:  # what parents set since then is newer than a pause of the control socket
@@ -402,7 +403,7 @@ class Gateway:
 
     async def _serve_reload(self, request: dict[str, Any]) -> dict[str, Any]:
         await self.reload()
-        return {}
+        return {"image_error": self.home.image_error} if self.home.image_error else {}
 
     async def _serve_flush(self, request: dict[str, Any]) -> dict[str, Any]:
         name = request.get("name")
@@ -435,7 +436,7 @@ class Gateway:
             "pid": os.getpid(),
             "started": self._started,
             "now": time.time(),
-            "listen": [format_endpoint(endpoint) for endpoint in self._udp],
+            "listen": [format_endpoint(endpoint) for endpoint in self._listeners.endpoints],
             "queries": query_status(self._answers.tally, self.resolver, self.core),
             "cache": cache_status(self.cache, self.clients.budget),
             "upstreams": [status._asdict() for status in self._upstreams.status()],
@@ -466,6 +467,10 @@ def _second() -> int:
     return int(time.monotonic())
 
 
+def _call_later(seconds: float, call: Callable[[], None]) -> None:
+    asyncio.get_running_loop().call_later(seconds, call)
+
+
 def _limits_of(config: Config) -> Limits:
     dns = config.dns
     max_bytes = dns.cache_bytes or cache_bytes_for(read_memory_size())
@@ -481,37 +486,3 @@ def _visibility_by_device(household: Household) -> dict[str, Visibility]:
     visibility = {profile.id: profile.visibility for profile in household.profiles}
     profiles = {device.id: device.profile for device in household.devices} | {"": household.new_device_profile}
     return {device: visibility.get(profile, Visibility.COUNTS) for device, profile in profiles.items()}
-
-
-async def _open_udp(endpoint: Endpoint) -> socket.socket:
-    for attempt in range(BIND_TRIES):
-        try:
-            return open_udp(endpoint)
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE or attempt == BIND_TRIES - 1:
-                raise _explain_bind(endpoint, error) from None
-            await asyncio.sleep(BIND_PAUSE)
-    raise AssertionError("unreachable")
-
-
-async def _open_tcp(core: Core, endpoint: Endpoint) -> TcpListener:
-    listener = TcpListener(core)
-    for attempt in range(BIND_TRIES):
-        try:
-            await listener.start(endpoint)
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE or attempt == BIND_TRIES - 1:
-                raise _explain_bind(endpoint, error) from None
-            await asyncio.sleep(BIND_PAUSE)
-        else:
-            break
-    return listener
-
-
-def _explain_bind(endpoint: Endpoint, error: OSError) -> GuardianError:
-    where = f"{endpoint.host} port {endpoint.port}"
-    if error.errno == errno.EADDRINUSE:
-        return GuardianError(f"cannot listen on {where}: another program does; `guardian doctor` tells which")
-    if error.errno == errno.EACCES:
-        return GuardianError(f"cannot listen on {where}: ports below 1024 need CAP_NET_BIND_SERVICE or root")
-    return GuardianError(f"cannot listen on {where}: {error.strerror}")

@@ -25,6 +25,7 @@ def query_status(tally: Tally, resolver: Resolver, core: Core) -> dict[str, Any]
         "failed_upstream": resolver.failures,
         "refused": core.refused,
         "rate_limited": core.limited,
+        "lost": core.lost,
     }
 
 
@@ -43,6 +44,7 @@ def lists_status(home: Home) -> dict[str, Any]:
     """Return what is in force of the lists."""
     return {
         "starter_only": not any("url" in source.notes for source in home.lists.sources),
+        "error": home.image_error,
         "created": home.lists.created,
         "names": home.lists.name_count,
         "urls": home.lists.url_count,

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from guardian.blocklist.compile import Source as CompileSource
 from guardian.blocklist.compile import compile_image
@@ -146,7 +147,8 @@ class _Keeper:
             before = SourceReport(source_id, tuple(source.tags), SourceState.UNCHANGED)
         now = replace(before, tags=tuple(source.tags), url=source.url, licence=source.licence, reason="")
         options = self._options
-        if options.offline or (options.only and source_id not in options.only):
+        is_local = urlsplit(source.url).scheme in ("", "file")
+        if (options.offline and not is_local) or (options.only and source_id not in options.only):
             now = replace(now, state=SourceState.UNCHANGED)
         else:
             now = self._fetch(now, source, copy)

@@ -41,12 +41,6 @@ class _MultiMessage(ctypes.Structure):
     _fields_ = (("header", _MessageHeader), ("length", ctypes.c_uint32))
 
 
-def has_batches() -> bool:
-    """Tell whether this libc offers recvmmsg and sendmmsg."""
-    libc = ctypes.CDLL(None)
-    return hasattr(libc, "recvmmsg") and hasattr(libc, "sendmmsg")
-
-
 class Batch:
     """The buffers and headers of one UDP socket. `memory` and `senders` are sliced by the caller."""
 

@@ -40,6 +40,7 @@ class Client:
     __slots__ = (
         "address",
         "allowance",
+        "awaits_mac",
         "counts",
         "device",
         "is_proxy",
@@ -57,6 +58,7 @@ class Client:
         self.device = device
         self.is_proxy = is_proxy  # loopback: its EDNS option 65001 names the device that asks
         self.allowance = allowance
+        self.awaits_mac = False
         self.seen = True
         self.counts: defaultdict[Fact | None, int] = defaultdict(int)
         self.log: list[tuple[bytes, Fact | None]] | None = None
@@ -121,7 +123,9 @@ class Clients:
         table_entries: int,
         identify: Callable[[bytes, bytes | None], str],
         mac_of: Callable[[bytes], bytes | None],
+        provoke: Callable[[bytes], bool] = lambda address: False,
     ) -> None:
+        """`provoke(address)` makes the kernel look for the MAC of an address; True when it may soon be known."""
         self.by_address: dict[bytes, Client] = {}
         self._gone: list[Client] = []  # forgotten ones whose answers are not yet flushed
         self.budget = Budget(table_entries)
@@ -130,6 +134,7 @@ class Clients:
         self._rate_limit = rate_limit
         self._identify = identify
         self._mac_of = mac_of
+        self._provoke = provoke
         self._networks = _compile_networks(networks)
         self._postures: dict[tuple[str, bool], tuple[Posture, Table]] = {}
         self._tables: dict[tuple[str, Decision | None, float, bool], Table] = {}
@@ -146,7 +151,15 @@ class Clients:
             mac = self._mac_of(plain)
             client = self._make(plain, mac, _is_loopback(plain))
             self.by_address[address] = client
+            if mac is None and self._provoke(plain):
+                self.refresh(client, now)
+                client.awaits_mac, client.ready = True, {}  # nothing is answered before we know who asks
+                return client
         return self.refresh(client, now)
+
+    def give_up_waiting(self, client: Client) -> None:
+        """Answer `client` without its MAC: nobody told it in time."""
+        client.awaits_mac, client.ready = False, client.table.ready
 
     def find_behind(self, proxy: Client, mac: bytes, now: float) -> Client:
         """Return the client whose query `proxy` (dnsmasq on loopback) handed on with its MAC."""

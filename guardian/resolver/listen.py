@@ -26,6 +26,8 @@ ROUNDS = 8  # batches before the event loop gets its turn
 FLUSH_QUERIES = 256  # between two flushes to the history: more would hold the loop for milliseconds
 MAX_RETRIES = 3  # of one query whose policy changed while upstream was asked
 RECEIVE_BUFFER = 1 << 20  # bytes; bursts at start-up of a whole home
+HOLD_SECONDS = 0.05  # for the first query of an unknown IPv6 address, while its neighbour is looked for
+MAX_HELD = 256
 REFUSALS_PER_SECOND = 20  # to strangers; beyond that silence: nobody uses us to flood somebody
 
 _CONTROL_HEAD = struct.Struct("@Nii")  # struct cmsghdr: length, level, type
@@ -41,15 +43,26 @@ class Core:
     """What all listeners share: who asks, what to answer, whom to ask, what was seen. One per gateway."""
 
     def __init__(
-        self, clients: Clients, handler: Handler, fetcher: Fetcher, drain: Callable[[list[Client]], None]
+        self,
+        clients: Clients,
+        handler: Handler,
+        fetcher: Fetcher,
+        drain: Callable[[list[Client]], None],
+        call_later: Callable[[float, Callable[[], None]], None] | None = None,
     ) -> None:
-        """`drain` takes the clients that were answered, with their counts and logs; `flush` calls it."""
+        """`drain` takes the clients that were answered, with their counts and logs; `flush` calls it.
+
+        `call_later(seconds, call)` is the event loop's; without it nobody waits for a MAC.
+        """
         self.clients = clients
         self.handler = handler
         self.fetcher = fetcher
         self.answered = 0  # since the last flush
         self.refused = 0
         self.limited = 0
+        self.lost = 0  # answers that could not be sent
+        self._held = 0
+        self._call_later = call_later
         self._drain = drain
         self._refusals_left = REFUSALS_PER_SECOND
 
@@ -78,6 +91,10 @@ class Core:
         if client.allowance <= 0:
             self.limited += 1
             return None
+        if client.awaits_mac and self._call_later is not None and self._held < MAX_HELD:
+            self._held += 1
+            self._call_later(HOLD_SECONDS, _Waiter(self, packet, address, limit, reply, tries).ask_again)
+            return None
         client.allowance -= 1
         outcome = self.handler.handle(packet, client, now, int(time.monotonic()), limit)
         if isinstance(outcome, Ready):
@@ -100,6 +117,16 @@ class Core:
         elif outcome is not None and waiter.tries > 0:  # another name is needed now: the settings have changed
             self.fetcher.fetch(outcome, waiter._replace(tries=waiter.tries - 1).wake)
 
+    def release(self, waiter: _Waiter) -> None:
+        """Answer a query that was held until the kernel knows its sender, or long enough."""
+        self._held -= 1
+        client = self.clients.find(waiter.address, time.time())
+        if client is not None and client.awaits_mac:
+            self.clients.give_up_waiting(client)
+        answer = self.answer(waiter.packet, waiter.address, waiter.limit, waiter.reply, waiter.tries)
+        if answer is not None:
+            waiter.reply(answer)
+
 
 class _Waiter(NamedTuple):
     core: Core
@@ -111,6 +138,9 @@ class _Waiter(NamedTuple):
 
     def wake(self, found: Entry) -> None:
         self.core.finish(self, found)
+
+    def ask_again(self) -> None:
+        self.core.release(self)
 
 
 def open_udp(endpoint: Endpoint) -> socket.socket:
@@ -224,7 +254,7 @@ class UdpListener:
         except OSError as error:
             if error.errno == errno.EBADF:
                 return  # the listener was closed by a reload; the client asks again
-            self._core.limited += 1
+            self._core.lost += 1
 
     def _sockaddr(self, sender: bytes) -> tuple[str, int] | tuple[str, int, int, int]:
         port = int.from_bytes(sender[2:4])

@@ -36,8 +36,8 @@ OPTION_ECS, OPTION_COOKIE, OPTION_KEEPALIVE, OPTION_PADDING, OPTION_EDE, OPTION_
 EDNS_DO = 0x8000
 MAX_UDP_PAYLOAD = 1232  # DNS flag day 2020: no fragments
 MIN_UDP_PAYLOAD = 512
-MAX_POINTERS = 127  # in one name: no honest name has more pointers than labels
-MAX_RECORDS = 4096  # in one message; a 64 KiB message of the smallest records holds 5957
+MAX_POINTERS = 32  # in one name; honest compression nests a few
+MAX_RECORDS = 1024  # in one message: together with MAX_POINTERS the bound on the work for a hostile one
 ROOT_POINTER = 0xC00C  # a compression pointer to the QNAME
 
 _HEADER = struct.Struct(">6H")

@@ -191,7 +191,6 @@ def test_a_privacy_address_hides_nobody(net: Net, gateway: Running, privacy_addr
         assert set(dig(net.tablet, "fd91:1::1", *source, name)) == expected
 
 
-@pytest.mark.xfail(strict=True, reason="the kernel has not met the address yet: see the issue about first queries")
 def test_the_first_query_from_a_privacy_address(net: Net, gateway: Running, privacy_address: str) -> None:
     assert dig(net.tablet, "fd91:1::1", "-b", privacy_address, "www.open.example") == [WEB]
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from guardian.resolver.batch import BATCH, SENDER_BYTES, SLOT_BYTES, Batch, has_batches
+from guardian.resolver.batch import BATCH, SENDER_BYTES, SLOT_BYTES, Batch
 
 
 @contextlib.contextmanager
@@ -49,10 +49,6 @@ def echo(batch: Batch, suffix: bytes = b"") -> list[bytes]:
 
 def wait(server: socket.socket) -> None:
     assert select.select([server], [], [], 10)[0]
-
-
-def test_this_libc_has_them() -> None:
-    assert has_batches()
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
