@@ -115,7 +115,7 @@ def test_the_image_and_the_one_before(config: Config, caplog: pytest.LogCaptureF
 
 @pytest.mark.parametrize(
     ("file", "text"),
-    [("home.yaml", "profiles: {ana: {age: 99}}"), ("home.yaml", None), ("state/settings.db", "garbage" * 900)],
+    [("home.yaml", "profiles: {ana: {age: 99}}"), ("home.yaml", None)],
 )
 def test_a_household_that_cannot_be_used(config: Config, tmp_path: Path, file: str, text: str | None) -> None:
     path = tmp_path / file
@@ -159,3 +159,25 @@ def test_a_state_directory_that_cannot_be(config: Config, tmp_path: Path) -> Non
             make_state(replace(config, state=state))
     make_state(config)  # again
     assert os.stat(config.state).st_mode & 0o007 == 0
+
+
+def test_a_damaged_database_does_not_keep_the_home_offline(config: Config, caplog: pytest.LogCaptureFixture) -> None:
+    """Until it can be read all devices get the strictest profile; a running home keeps what it has."""
+    household = load_household_file(config.household, load_catalogue(names=False))
+    save_household(config.settings, household)
+    before = load_home(config)
+    Path(config.settings).write_bytes(b"SQLite format 3\0" + os.urandom(4096))
+    with pytest.raises(ConfigError):
+        load_home(config, before)
+    home = load_home(config)
+    assert config.settings in home.household_error and "event=household-refused" in caplog.text
+    assert reason(config, "tablet", "category-adult.guardian.test") == (Action.BLOCK, Reason.CATEGORY)
+    assert reason(config, "anything", "www.example.com")[0] is Action.ALLOW
+    os.unlink(config.settings)
+    assert load_home(config).household_error == ""
+
+
+def test_a_broken_household_file_is_told_to_who_starts_it(config: Config) -> None:
+    Path(config.household).write_text("timezone: Nowhere/Land\n")
+    with pytest.raises(ConfigError, match="Nowhere"):
+        load_home(config)

@@ -19,9 +19,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from types import FrameType
 
-from guardian.config import Config, Endpoint, load_config
+from guardian.config import Config, load_config
 from guardian.control import send
 from guardian.errors import GuardianError
 from guardian.home import make_state
@@ -87,7 +88,7 @@ class Supervisor:
             started = time.monotonic()
             self._gateway = self._start("gateway")
             if not welcomed and self._wait_until_up(self._gateway):
-                print(welcome(self._config), flush=True)
+                print(welcome(self._config, self._path), flush=True)
                 welcomed = True
             self._watch(self._gateway)
             if self._stopping:
@@ -159,38 +160,39 @@ class Supervisor:
                 process.wait()
 
 
-def welcome(config: Config) -> str:
+def welcome(config: Config, path: str) -> str:
     """Return what a person who started it reads: that it runs, and what to try."""
+    lines = [f"Guardian answers DNS on {', '.join(map(str, config.dns.listen))}. Try:", ""]
+    lines += [f"  {command}" + (f"   # {what}" if what else "") for command, what in suggest(config, path)]
+    lines += ["", f"State is kept in {config.state}. Ctrl-C ends it."]
+    return "\n".join(lines)
+
+
+def suggest(config: Config, path: str) -> Iterator[tuple[str, str]]:
+    """Yield commands that show Guardian at work here, each with a word on what it shows."""
     from guardian.catalogue import MANDATORY_TEST, load_catalogue, make_test_name
     from guardian.home import find_household
 
     guardian = find_program()
+    settings = f"--config {os.path.relpath(path)}"
     endpoint = config.dns.listen[0]
-    dig = f"dig @{endpoint.host} -p {endpoint.port}" if endpoint.port != 53 else f"dig @{endpoint.host}"
-    household = find_household(config, load_catalogue())
+    dig = f"dig @{endpoint.host}" + (f" -p {endpoint.port}" if endpoint.port != 53 else "")
+    household = find_household(config, load_catalogue(names=False))
     child = next((profile for profile in household.profiles if profile.filtered), None)
-    lines = [f"Guardian answers DNS on {', '.join(_format(e) for e in config.dns.listen)}. Try:", ""]
     if child is not None:
         device = next((d for d in household.devices if d.profile == child.id and d.addresses), None)
         source = ""
-        if device is not None and device.addresses[0].startswith("127."):
+        if device is not None and device.addresses[0].startswith("127.") and endpoint.host.startswith("127."):
             source = f" -b {device.addresses[0].partition('/')[0]}"
-        category = min(child.categories, default="")
-        if category:
-            lines.append(
-                f"  {dig}{source} {make_test_name(f'category:{category}')}   # blocked for {child.name}: {category}"
-            )
+        if category := min(child.categories, default=""):
+            yield f"{dig}{source} {make_test_name(f'category:{category}')}", f"blocked for {child.name}: {category}"
         if child.safe_search.enabled:
-            lines.append(f"  {dig}{source} www.google.com   # SafeSearch for {child.name}")
-        lines.append(f"  {guardian} explain --profile {child.id} www.youtube.com --at 21:05")
-    lines += [
-        f"  {dig} {make_test_name(MANDATORY_TEST)}   # blocked for everybody",
-        f"  {guardian} status",
-    ]
+            yield f"{dig}{source} www.google.com", f"SafeSearch for {child.name}"
+        yield f"{guardian} explain {settings} --profile {child.id} www.youtube.com --at 21:05", "which step decides"
+    yield f"{dig} {make_test_name(MANDATORY_TEST)}", "blocked for everybody"
+    yield f"{guardian} status {settings}", ""
     if config.block.page:
-        lines.append(f"  curl http://{_format(config.block.page[0])}/   # the page that a blocked child sees")
-    lines += ["", f"State is kept in {config.state}. Ctrl-C ends it."]
-    return "\n".join(lines)
+        yield f"curl http://{config.block.page[0]}/", "the page that a blocked child sees"
 
 
 def _die_with_parent() -> None:
@@ -203,8 +205,3 @@ def find_program() -> str:
     if shutil.which("guardian"):
         return "guardian"
     return os.path.relpath(os.path.join(os.path.dirname(sys.executable), "guardian"))
-
-
-def _format(endpoint: Endpoint) -> str:
-    host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
-    return f"{host}:{endpoint.port}"

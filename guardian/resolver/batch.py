@@ -46,7 +46,8 @@ class Batch:
 
     def __init__(self, listener: socket.socket, packet_info: bool) -> None:
         """`packet_info` is for sockets bound to a wildcard address: answers leave from the address that was asked."""
-        libc = ctypes.CDLL(None, use_errno=True)
+        # PyDLL keeps the interpreter's lock: the calls never wait, and giving the lock away would cost us our turn.
+        libc = ctypes.PyDLL(None, use_errno=True)
         self._receive: Any = libc.recvmmsg
         self._send: Any = libc.sendmmsg
         for call in (self._receive, self._send):

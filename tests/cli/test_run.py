@@ -117,6 +117,14 @@ def test_a_gateway_that_dies_is_started_again(home: Supervised) -> None:
     assert home.output().count("Ctrl-C ends it") == 1
 
 
+def test_no_gateway_is_left_when_the_supervisor_is_killed(home: Supervised) -> None:
+    home.run_all("--offline")
+    assert home.process is not None
+    home.process.kill()
+    home.process.wait(10)
+    wait_for(lambda: home.processes() == set())
+
+
 def is_up(home: Supervised) -> bool:
     return home.run("status").returncode == 0
 
@@ -171,7 +179,7 @@ def test_without_a_household(home: Supervised) -> None:
     config = load_config(str(home.config))
     prepare(config)
     assert load_household(config.settings) is None
-    text = welcome(config)
+    text = welcome(config, str(home.config))
     assert "mandatory.guardian.test" in text and "explain" not in text and "SafeSearch" not in text
 
 

@@ -214,6 +214,18 @@ def test_only_and_offline_and_categories(web: Any, make_config: MakeConfig) -> N
     assert tags_of(narrow, "games-1.example.org") == set()
 
 
+def test_local_files_are_read_offline_as_well(web: Any, make_config: MakeConfig, tmp_path: Path) -> None:
+    """A first start without internet has the mandatory list that lies beside the settings."""
+    (tmp_path / "illegal.txt").write_text("illegal-one.example.org\nillegal-two.example.org\n")
+    config = make_config(
+        {"far": f"url: {web.url}/far, tags: category:games"},
+        extra=f"  mandatory: [{{name: local, file: {tmp_path / 'illegal.txt'}}}]\n",
+    )
+    sync_lists(config, replace(QUICK, offline=True))
+    assert web.seen == []
+    assert tags_of(config, "www.illegal-one.example.org") == {"mandatory:local"}
+
+
 def test_a_new_address_is_a_new_list(web: Any, make_config: MakeConfig) -> None:
     web.pages["/old"] = lambda x: x.answer(listing("old"), ETag='"1"')
     web.pages["/new"] = lambda x: x.answer(listing("new", 3), ETag='"1"')
