@@ -299,11 +299,18 @@ def _unpack(chunks: Iterator[bytes], limit: int) -> Iterator[bytes]:
         raise ListError("the packed answer is cut off")
 
 
+def open_private(path: str, flags: int) -> int:
+    """For `open`: a file for this user alone, whatever the umask is; a copy of a mandatory list is a secret."""
+    descriptor = os.open(path, flags, 0o600)
+    os.fchmod(descriptor, 0o600)
+    return descriptor
+
+
 def _write(chunks: Iterator[bytes], aside: Path, destination: Path) -> int:
     """Write a list that begins like one beside its place, and rename it; return its size."""
     size = 0
     head = b""
-    with open(aside, "wb") as file:
+    with open(aside, "wb", opener=open_private) as file:
         for chunk in chunks:
             if len(head) < _SNIFF_BYTES:
                 head += chunk[:_SNIFF_BYTES]

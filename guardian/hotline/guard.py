@@ -9,6 +9,7 @@ from pathlib import Path
 
 from guardian.blocklist.parse import ListParser, read_entries
 from guardian.errors import ListError
+from guardian.hotline.fetch import open_private
 from guardian.names import format_name, suffixes
 
 _CHUNK_BYTES = 1 << 18
@@ -90,7 +91,7 @@ def leave_out(path: Path, names: Iterable[str], target: Path) -> None:
     """Write the list at `path` to `target` without the lines that name one of `names` (as a whole name)."""
     words = "|".join(re.escape(name) for name in names)
     pattern = re.compile(rf"(?<![\w-])(?<![\w-]\.)(?:\*\.)?(?:{words})\.?(?![\w.-])".encode(), re.IGNORECASE)
-    with open(path, "rb") as source, open(target, "wb") as kept:
+    with open(path, "rb") as source, open(target, "wb", opener=open_private) as kept:
         for line in source:
             if not pattern.search(line):
                 kept.write(line)

@@ -73,14 +73,15 @@ class Ready:
         return bool(self.head[0] & 0x02)
 
     def keep(self, entry: Rendered, second: int, ends: int, changes: int) -> None:
-        """Make this reply, just built from `entry`, good for this second and renewable until `ends`.
+        """Make this reply, just built from `entry`, renewable from `second` until `ends`.
 
-        No TTL passes `changes`, the second at which the decision may change.
+        No TTL passes `changes`, the second in which the decision may change. This reply's own TTLs were right when it
+        was built; what is given later in the same second must end that much earlier, hence the renewal.
         """
         self._entry = entry
-        self.good_until = second + 1
-        self.ends = min(ends, changes)
-        self._changes = changes
+        self.good_until = second
+        self._changes = changes - 1
+        self.ends = min(ends, self._changes)
 
     def renew(self, second: int) -> None:
         """Count the TTLs down to `second`, which is before `ends`."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from guardian.errors import FormError
-from guardian.names import format_name, is_below
+from guardian.names import ROOT, format_name, is_below, suffixes
 from guardian.wire import dns
 from guardian.wire.dns import Message, Record
 from guardian.wire.svcb import KEY_ECH, parse_service_binding, read_hints, strip_ech
@@ -241,6 +241,7 @@ def _skip_name(data: bytearray, position: int) -> int:
 def _follow(name: bytes, records: tuple[Record, ...]) -> list[Record]:
     """The records owned by `name` or by what CNAME and DNAME records lead to, chains in the order clients expect."""
     names = {name}
+    parents = set(suffixes(name))  # of all names, themselves included: kept as a set, or a long chain costs minutes
     kept: list[Record] = []
     left = [record for record in records if record.class_ == dns.CLASS_IN]
     while True:  # mostly once; again when an upstream gave a chain out of order
@@ -248,13 +249,15 @@ def _follow(name: bytes, records: tuple[Record, ...]) -> list[Record]:
         for record in left:
             owner = record.owner.lower()
             # A DNAME stands above the name that it leads away; nothing else that stands there is asked for.
-            above = record.type in (dns.TYPE_DNAME, dns.TYPE_RRSIG) and any(is_below(known, owner) for known in names)
+            above = record.type in (dns.TYPE_DNAME, dns.TYPE_RRSIG) and (owner in parents or owner == ROOT)
             if owner not in names and not above:
                 others.append(record)
                 continue
             kept.append(record)
             if record.type == dns.TYPE_CNAME:
-                names.add(record.rdata.lower())
+                target = record.rdata.lower()
+                names.add(target)
+                parents.update(suffixes(target))
                 if len(names) > MAX_CHAIN:
                     raise FormError("CNAME chain too long")
         if not others or len(others) == len(left):

@@ -63,6 +63,7 @@ class Miss(NamedTuple):
     dnssec_ok: bool
     checking_disabled: bool
     stale: Entry | None  # may serve when upstream fails
+    asker: bytes = b""  # the device's MAC or address: each has its share of the questions; empty = nobody's
 
     @property
     def question(self) -> bytes:
@@ -161,7 +162,11 @@ class Handler:
             entry = self._find_rewritten(query, decision.target, ask.second, found)
         else:
             entry = self._find(query.name, query, ask.second, found)
-        return self._reveal(ask, decision, entry) if isinstance(entry, Entry) else entry
+        if isinstance(entry, Entry):
+            return self._reveal(ask, decision, entry)
+        client = ask.client
+        # A proxy that names no device speaks for the whole home.
+        return entry if client.is_proxy else entry._replace(asker=client.mac or client.address)
 
     def _find(self, name: bytes, query: Query, second: int, found: Entry | None) -> Entry | Miss:
         dnssec_ok = query.edns is not None and query.edns.dnssec_ok
@@ -190,9 +195,9 @@ class Handler:
             for name in entry.revealed:
                 seen = judge_answer(posture, decision, name, self.lists.lookup(name))
                 if seen.action is Action.BLOCK:
-                    return self._block(ask, seen, entry)
-        if entry.private:
-            return self._block(ask, _REBINDING, entry)
+                    return self._block_revealed(ask, decision, seen, entry)
+        if entry.private and decision.reason is not Reason.HELPLINE:  # which nothing may take away, or write down
+            return self._block_revealed(ask, decision, _REBINDING, entry)
         self._consider_prefetch(entry, ask.second)
         if entry.has_ech and posture.strip_ech:
             entry = entry.without_ech()
@@ -206,8 +211,9 @@ class Handler:
         return ready
 
     def _admit(self, ask: Ask, ready: Ready) -> None:
-        # What TCP gets may be too long for UDP.
-        if ask.limit <= dns.MAX_UDP_PAYLOAD and len(ask.packet) <= MAX_KEPT_BYTES:
+        # What TCP gets may be too long for UDP. In its last seconds an answer is built anew for each query.
+        useful = ask.second < ready.good_until or ask.second < ready.ends
+        if useful and ask.limit <= dns.MAX_UDP_PAYLOAD and len(ask.packet) <= MAX_KEPT_BYTES:
             self.clients.budget.admit(ask.owner.table, ask.packet[2:], ready)
 
     def _consider_prefetch(self, entry: Entry, second: int) -> None:
@@ -219,17 +225,16 @@ class Handler:
             entry.hits = 0
             self._prefetch(Miss(entry.key, entry.name, entry.type, bool(flags & 1), bool(flags & 2), entry))
 
-    def _block(self, ask: Ask, decision: Decision, entry: Entry | None = None) -> Ready:
-        """One Ready serves all names that are blocked for the same reason by packets of the same shape.
+    def _block_revealed(self, ask: Ask, asked: Decision, seen: Decision, entry: Entry) -> Ready:
+        """What was blocked for its answer is judged anew when that expires, or when the name itself may be blocked."""
+        ready = self._build_block(ask, seen._replace(until=min(asked.until, seen.until)))
+        ready.good_until = min(ready.good_until, entry.expires)
+        self._admit(ask, ready)
+        return ready
 
-        What was blocked for its answer, `entry`, is judged anew when the answer expires.
-        """
+    def _block(self, ask: Ask, decision: Decision) -> Ready:
+        """One Ready serves all names that are blocked for the same reason by packets of the same shape."""
         packet, query = ask.packet, ask.query
-        if entry is not None:
-            passing = self._build_block(ask, decision)
-            passing.good_until = max(min(passing.good_until, entry.expires), ask.second + 1)
-            self._admit(ask, passing)
-            return passing
         kind = query.type if query.type in (dns.TYPE_A, dns.TYPE_AAAA) else 0
         shape = (decision.rule, kind, packet[2 : dns.HEADER_BYTES], packet[query.question_end :])
         blocked = ask.client.table.blocked
@@ -247,7 +252,7 @@ class Handler:
         left = _seconds_to(decision.until, ask.now)
         ttl = min(self.block_ttl, left)
         ready = _answer(ask, self.blocker.build(decision, ask.query.type, ttl), fact_of(decision))
-        ready.good_until = ask.second + max(1, left - ttl)  # the TTL is right while the decision outlives it
+        ready.good_until = ask.second + left - ttl  # the TTL is right while the decision outlives it
         return ready
 
 

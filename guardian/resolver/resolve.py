@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable
 from typing import Protocol
 
 from guardian.errors import FormError, UpstreamError
-from guardian.names import format_name
 from guardian.resolver.answer import MAX_TEXT_BYTES
 from guardian.resolver.cache import Cache, Entry, make_entry, make_failure
 from guardian.resolver.handle import Miss
@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 STALE_WAIT = 1.8  # seconds that a client waits before it gets stale data, RFC 8767 section 5
 MAX_IN_FLIGHT = 1000  # questions upstream at once, as many as `upstream` takes; a home has tens
+MAX_SHARE = 250  # of these for one device: names that nobody answers must not silence the others
 MAX_WAITERS = 64  # for one question
 
 Waiter = Callable[[Entry], None]
@@ -55,6 +56,7 @@ class Resolver:
         self._is_private = is_private
         self._second = second
         self._waiting: dict[bytes, list[Waiter]] = {}
+        self._shares: Counter[bytes] = Counter()  # questions under way, by who asked first
         self._tasks: set[asyncio.Task[None]] = set()
 
     def fetch(self, miss: Miss, waiter: Waiter | None = None) -> None:
@@ -67,11 +69,12 @@ class Resolver:
                 else:
                     waiter(self._refuse(miss))
             return
-        if len(self._waiting) >= MAX_IN_FLIGHT:
+        if len(self._waiting) >= MAX_IN_FLIGHT or (miss.asker and self._shares[miss.asker] >= MAX_SHARE):
             if waiter is not None:
                 waiter(self._refuse(miss))
             return
         self.misses += 1
+        self._shares[miss.asker] += 1
         self._waiting[miss.key] = [] if waiter is None else [waiter]
         task = asyncio.get_running_loop().create_task(self._run(miss))
         self._tasks.add(task)
@@ -87,6 +90,9 @@ class Resolver:
             if timer is not None:
                 timer.cancel()
             waiters = self._waiting.pop(miss.key, [])  # in any case, or nobody could ask it again
+            self._shares[miss.asker] -= 1
+            if not self._shares[miss.asker]:
+                del self._shares[miss.asker]
         for waiter in waiters:
             waiter(entry)
 
@@ -115,7 +121,7 @@ class Resolver:
         except UpstreamError as error:
             return self._fail(miss, error.code, str(error))
         except FormError as error:
-            log.debug("event=bad-answer name=%s error=%r", format_name(miss.name), str(error))
+            log.debug("event=bad-answer error=%r", str(error))  # no name at any level: it may be a helpline
             return self._fail(miss, dns.EDE_NETWORK_ERROR, "upstream gave a broken answer")
         if entry.is_failure:
             self.failures += 1

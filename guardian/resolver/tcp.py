@@ -59,7 +59,9 @@ class TcpListener:
             writer.close()
             return
         address = _pack(peer[0])
-        owner = b"" if self._core.clients.find(address, time.time()) is None else address
+        client = self._core.clients.find(address, time.time())
+        # By device, where it is known: one tablet has many IPv6 addresses.
+        owner = b"" if client is None else client.mac or address
         mine = sum(1 for other in self._connections.values() if other == owner)
         if len(self._connections) >= MAX_CONNECTIONS or mine >= MAX_PER_CLIENT:
             writer.close()

@@ -31,6 +31,15 @@ def map_image(path: str | Path) -> Image:
         raise ListError(f"{path}: {error}") from None
 
 
+FILE_MODE = 0o640  # the gateway reads it through its group; with its key anybody could try names on a secret list
+
+
+def _open_private(path: str, flags: int) -> int:
+    descriptor = os.open(path, flags, FILE_MODE)
+    os.fchmod(descriptor, FILE_MODE)  # also where a killed writer left a file behind
+    return descriptor
+
+
 def write_image(path: str | Path, chunks: Iterable[bytes | bytearray | memoryview | array[int]]) -> None:
     """Write an image so that at every moment `path` is the old one or the new one, whole, also over a power cut.
 
@@ -41,7 +50,7 @@ def write_image(path: str | Path, chunks: Iterable[bytes | bytearray | memoryvie
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.new")  # one writer per file: what lies here is left from a killed one
     try:
-        with open(aside, "wb") as file:
+        with open(aside, "wb", opener=_open_private) as file:
             for chunk in chunks:
                 file.write(chunk)
             file.flush()

@@ -116,7 +116,9 @@ def test_an_unknown_action_is_refused() -> None:
 
 def test_too_many_combinations_of_tags_are_refused() -> None:
     # Every name in its own set of lists: 17 tags make 131,071 combinations.
-    sources = [text(f"t{bit}", *[f"n{n}.example" for n in range(1, 1 << 17) if n >> bit & 1]) for bit in range(17)]
+    names = [b"\x06%06d\x07example\x00" % number for number in range(1 << 17)]
+    tagged = ([name for number, name in enumerate(names) if number >> bit & 1] for bit in range(17))
+    sources = [Source(f"t{bit}", "x", names=listed) for bit, listed in enumerate(tagged)]
     with pytest.raises(ListError, match="overlap in more ways"):
         compile_sources(*sources)
 

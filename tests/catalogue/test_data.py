@@ -91,10 +91,10 @@ def test_safe_search_covers_every_engine_and_country(catalogue: Catalogue) -> No
         assert by_twin[twin]
     # What is rewritten is not blocked as unsafe, and a twin is not rewritten again.
     unsafe = set(catalogue.tagged["category:search_unsafe"])
-    for given, twin in catalogue.safe_search.items():
-        assert not unsafe.intersection(suffixes(given))
-        assert not unsafe.intersection(suffixes(twin))
-        assert twin not in catalogue.safe_search
+    for asked, answered in catalogue.safe_search.items():
+        assert not unsafe.intersection(suffixes(asked))
+        assert not unsafe.intersection(suffixes(answered))
+        assert answered not in catalogue.safe_search
     assert texts(catalogue.youtube) == {
         "www.youtube.com",
         "m.youtube.com",
@@ -118,6 +118,7 @@ def test_presets_loosen_with_age(catalogue: Catalogue) -> None:
         Visibility.CATEGORIES,
         Visibility.COUNTS,
     ]
+    assert [preset.safe_search.youtube for preset in presets] == [*[YouTube.STRICT] * 3, YouTube.MODERATE, YouTube.OFF]
     assert [preset.allow_list_only for preset in presets] == [True, False, False, False, False]
     assert all(preset.bypass_protection and preset.safe_search.enabled for preset in presets)
     for younger, older in pairwise(presets):
@@ -140,12 +141,14 @@ def test_helplines_are_shown_and_never_blocked(catalogue: Catalogue) -> None:
         assert any(h.kind is HelpKind.CHILD and h.phone == "116 111" for h in by_country[country])
         assert any(h.kind is HelpKind.EMERGENCY and h.phone == "112" for h in by_country[country])
     assert any(h.kind is HelpKind.BEHAVIOUR for h in by_country[""])
+    assert any(h.about for h in catalogue.helplines)
     ids = [helpline.id for helpline in catalogue.helplines]
     assert len(set(ids)) == len(ids)
     listed = set(catalogue.tagged["helpline"])
     for helpline in catalogue.helplines:
         assert {"en", "ro", "ru"} <= set(helpline.names)
         assert helpline.phone or helpline.url
+        assert not helpline.about or {"en", "ro", "ru"} <= set(helpline.about)
         if helpline.url:
             assert helpline.url.startswith("https://")
             host = helpline.url.removeprefix("https://").partition("/")[0]

@@ -49,6 +49,7 @@ def test_the_gateway_leaves_out_what_only_images_need(catalogue: Catalogue) -> N
         ("bypass.yaml", "category: doh", "category: dooh", "did you mean 'doh'"),
         ("categories.yaml", "ru: Вирусы", "rs: Вирусы", "no text in ru"),
         ("safe_search.yaml", "names: search.brave.com", "names: www.bing.com", "rewritten twice"),
+        ("safe_search.yaml", "names: search.brave.com", "names: safe.duckduckgo.com", "rewritten twice"),
         ("helplines.yaml", "kind: child", "kind: chld", "did you mean 'child'"),
     ],
 )

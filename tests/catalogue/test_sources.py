@@ -34,6 +34,7 @@ def test_sources_are_complete(catalogue: Catalogue) -> None:
     [
         ("tags: categry:adult", "not a tag"),
         ("tags: adult", "not a tag"),
+        ('url: ""', "'url' is empty"),
         ("limit: 5G", "not a size"),
         ("action: blok", "none of"),
         ("lisence: MIT", "did you mean 'licence'"),
@@ -41,8 +42,10 @@ def test_sources_are_complete(catalogue: Catalogue) -> None:
 )
 def test_a_mistake_in_sources_is_reported(tmp_path: Path, field: str, expected: str) -> None:
     path = tmp_path / "sources.yaml"
-    given = "" if field.startswith("tags") else "    tags: category:adult\n"
-    path.write_text(f"sources:\n  mine:\n    url: https://example.org/list\n{given}    {field}\n")
+    source = {"url": "https://example.org/list", "tags": "category:adult"}
+    key, _, value = field.partition(": ")
+    lines = [f"    {name}: {text}\n" for name, text in (source | {key: value}).items()]
+    path.write_text("sources:\n  mine:\n" + "".join(lines))
     with pytest.raises(ConfigError) as caught:
         load_sources(str(path))
     assert expected in caught.value.problems[0].message

@@ -156,8 +156,10 @@ def test_one_problem(text: str, expected: str) -> None:
 
 
 def test_names_are_fine_where_something_resolves_them() -> None:
-    parse_config("upstreams: {servers: ['tls://a.example'], bootstrap: [192.0.2.1]}", "g.yaml")
-    parse_config("upstreams: {servers: ['127.0.0.1:5353']}", "g.yaml")  # another program on this machine
+    named = parse_config("upstreams: {servers: ['tls://a.example'], bootstrap: [192.0.2.1]}", "g.yaml").upstreams
+    assert [(upstream.host, upstream.port) for upstream in named.servers] == [("a.example", 853)]
+    beside = parse_config("upstreams: {servers: ['127.0.0.1:5353']}", "g.yaml").upstreams  # another program here
+    assert [(upstream.host, upstream.port) for upstream in beside.servers] == [("127.0.0.1", 5353)]
 
 
 def test_all_problems_come_in_one_go_in_file_order() -> None:

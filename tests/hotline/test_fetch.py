@@ -294,3 +294,15 @@ def test_unpacking_is_the_inverse_of_packing_however_it_arrives(
             b"".join(unpacked)
     else:
         assert b"".join(unpacked) == plain
+
+
+def test_a_copy_is_for_this_user_alone_whatever_the_umask(kept: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """It may be the copy of a mandatory list."""
+    source = tmp_path_factory.mktemp("source") / "list.txt"
+    source.write_bytes(LIST)
+    before = os.umask(0)
+    try:
+        fetch(str(source), kept, LIMITS)
+    finally:
+        os.umask(before)
+    assert kept.stat().st_mode & 0o777 == 0o600

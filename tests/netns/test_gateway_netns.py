@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import random
 import re
@@ -13,17 +12,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import dns.message
 import pytest
 
 from tests.gateway.product import Running, Upstream, environment, require, run_tool, running, wait_for
+from tests.netns.namespaces import inside, run
 
-CLONE_NEWNET = 0x40000000
 TABLET_MAC, PARENT_MAC, STRANGER_MAC = "02:00:5e:10:01:01", "02:00:5e:10:01:0f", "02:00:5e:10:01:aa"
 TABLET_LAN, OTHER_LAN, WORLD = "10.91.1", "10.91.2", "198.51.100"  # the last is no home's, so it is not rebinding
 WEB, DNS = f"{WORLD}.80", f"{WORLD}.53"
@@ -45,27 +43,6 @@ HOUSEHOLD = {
         "laptop": {"name": "Laptop", "profile": "parents", "macs": [PARENT_MAC]},
     },
 }  # fmt: skip
-
-
-def run(command: str) -> None:
-    subprocess.run(command.split(), check=True, capture_output=True, timeout=20)
-
-
-T = TypeVar("T")
-
-
-def inside(namespace: str, action: Callable[[], T]) -> T:
-    """Run an action in a thread that has entered the namespace; sockets made there stay there."""
-
-    def enter() -> T:
-        libc = ctypes.CDLL(None, use_errno=True)
-        with open(f"/run/netns/{namespace}") as handle:
-            if libc.setns(handle.fileno(), CLONE_NEWNET) != 0:
-                raise OSError(ctypes.get_errno(), "setns")
-        return action()
-
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(enter).result()
 
 
 class Net(NamedTuple):

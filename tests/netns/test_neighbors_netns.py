@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import ctypes
 import ipaddress
 import os
 import selectors
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import pytest
 from pyroute2 import IPRoute
 
 from guardian.neighbors import Neighbors, is_device_mac
+from tests.netns.namespaces import inside, run
 
-CLONE_NEWNET = 0x40000000
 DEVICE_MAC = "02:00:00:00:00:d1"
 OTHER_MAC = "02:00:00:00:00:d2"
-
-
-def run(command: str) -> None:
-    subprocess.run(command.split(), check=True, capture_output=True, timeout=20)
 
 
 def packed(text: str) -> bytes:
@@ -62,23 +56,6 @@ def home() -> Iterator[Home]:
     finally:
         for name in names:
             subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
-
-
-T = TypeVar("T")
-
-
-def inside(namespace: str, action: Callable[[], T]) -> T:
-    """Run an action in a thread that has entered the namespace; sockets made there stay there."""
-
-    def enter() -> T:
-        libc = ctypes.CDLL(None, use_errno=True)
-        with open(f"/run/netns/{namespace}") as handle:
-            if libc.setns(handle.fileno(), CLONE_NEWNET) != 0:
-                raise OSError(ctypes.get_errno(), "setns")
-        return action()
-
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(enter).result(20)
 
 
 class Followed:

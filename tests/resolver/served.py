@@ -163,6 +163,12 @@ class TcpClient:
             except (asyncio.IncompleteReadError, ConnectionError):
                 return None
 
+    async def reply(self) -> bytes:
+        """The next message, which must come."""
+        message = await self.receive()
+        assert message is not None, "the server has closed"
+        return message
+
     async def close(self) -> None:
         self.writer.transport.abort()
         await asyncio.sleep(0)

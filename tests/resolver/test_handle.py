@@ -134,8 +134,8 @@ def test_no_ttl_outlives_the_decision(engine: Engine) -> None:
     ready = engine.client().ready[packet[2:]]
     engine.wait(3000)
     ready.renew(engine.second)
-    assert dns.message.from_wire(ready.reply_to(packet)).answer[0].ttl == 600
-    assert ready.ends <= engine.second + 600
+    assert dns.message.from_wire(ready.reply_to(packet)).answer[0].ttl == 599  # it may be given late in the second
+    assert ready.ends == engine.second + 599
     assert engine.ask(packet, ADULT).answer[0].ttl == 86400 - 8 * 3600 - 3000
     engine.wait(600)
     assert extended_errors(engine.ask(packet)) == [17, 4]
@@ -275,8 +275,7 @@ def test_the_ttl_of_a_block_ends_with_the_decision(engine: Engine) -> None:
     engine.wait(19 * 3600 - 4)  # bedtime ends at 07:00
     packet = make_query("a.example")
     assert engine.ask(packet).answer[0].ttl == 4
-    ready = engine.client().ready[packet[2:]]
-    assert ready.good_until == engine.second + 1
+    assert packet[2:] not in engine.client().ready  # the rest of the second would be too much
     engine.wait(4)
     assert isinstance(engine.handle(packet), Miss)
 

@@ -361,7 +361,7 @@ def test_dig_agrees() -> None:
         pytest.skip("dig is not installed (bind9-dnsutils)")
 
 
-FLOOD = 65_000
+FLOOD = 40_000
 
 
 def test_a_flood_of_nonsense_leaves_memory_flat_and_the_server_answering() -> None:
@@ -418,7 +418,7 @@ def test_a_flood_of_nonsense_leaves_memory_flat_and_the_server_answering() -> No
                 assert bound <= served.core.clients.budget.limit
                 assert served.engine.cache.bytes <= served.engine.cache.limits.max_bytes
                 grown -= served.engine.cache.bytes
-                assert grown < 1_000_000, grown
+                assert grown < 500_000, grown  # of 20,000 packets: less than any object for each
                 drain()
                 assert texts(await client.ask(b"\xab\xcd" + make_query("www.example")[2:], served.port))
 

@@ -49,8 +49,7 @@ def test_one_after_the_other_on_one_connection(host: str, source: str) -> None:
             for name in ("www.example", "bet.example", "www.example"):
                 packet = make_query(name)
                 client.send(packet)
-                reply = await client.receive()
-                assert reply is not None
+                reply = await client.reply()
                 assert reply[:2] == packet[:2]
                 assert dns.message.from_wire(reply).answer
             await client.close()
@@ -63,8 +62,7 @@ def test_a_long_answer_comes_whole() -> None:
         async with Served() as served:
             client = await TcpClient.open(served.port)
             client.send(make_query("900.example", edns=False))
-            reply = await client.receive()
-            assert reply is not None
+            reply = await client.reply()
             message = dns.message.from_wire(reply)
             assert not message.flags & dns.flags.TC
             assert len(message.answer[0]) == 900
@@ -84,14 +82,10 @@ def test_many_queries_at_once_are_answered_as_they_come_ready() -> None:
             client.send(late, *others)
             got = []
             for _ in others:
-                reply = await client.receive()
-                assert reply is not None
-                got.append(reply[:2])
+                got.append((await client.reply())[:2])
             assert sorted(got) == [packet[:2] for packet in others]
             served.upstream.open_late()
-            reply = await client.receive()
-            assert reply is not None
-            assert reply[:2] == late[:2]
+            assert (await client.reply())[:2] == late[:2]
             await client.close()
 
     run(scenario())
@@ -111,9 +105,7 @@ def test_more_slow_queries_than_may_wait_are_held_back_and_not_lost() -> None:
             served.upstream.open_late()
             got = set()
             for _ in packets:
-                reply = await client.receive()
-                assert reply is not None
-                got.add(reply[:2])
+                got.add((await client.reply())[:2])
             assert got == {packet[:2] for packet in packets}
             await client.close()
 
@@ -150,7 +142,7 @@ def test_queries_in_pieces_of_one_byte() -> None:
             for byte in struct.pack(">H", len(packet)) + packet:
                 client.writer.write(bytes((byte,)))
                 await asyncio.sleep(0)
-            assert await client.receive() is not None
+            await client.reply()
             await client.close()
 
     run(scenario())
@@ -181,7 +173,7 @@ def test_idle_connections_end(before: int, monkeypatch: pytest.MonkeyPatch) -> N
             client = await TcpClient.open(served.port)
             for _ in range(before):
                 client.send(make_query("bet.example"))
-                assert await client.receive() is not None
+                await client.reply()
             assert await client.receive() is None
             await wait_for_no_connection(served)
             await client.close()
@@ -218,14 +210,10 @@ def test_broken_messages_get_formerr_and_the_connection_goes_on() -> None:
             client.send(good[:20], good + b"x", good)
             codes = []
             for _ in range(3):
-                reply = await client.receive()
-                assert reply is not None
-                codes.append(reply[3] & 15)
+                codes.append((await client.reply())[3] & 15)
             assert codes == [dns.rcode.FORMERR, dns.rcode.FORMERR, dns.rcode.NOERROR]
             client.send(b"", b"\0", good[:2] + b"\x80" + good[3:], good)  # no answer to these, and no harm
-            reply = await client.receive()
-            assert reply is not None
-            assert reply[:2] == good[:2]
+            assert (await client.reply())[:2] == good[:2]
             await client.close()
 
     run(scenario())
@@ -241,7 +229,7 @@ def test_one_client_cannot_take_all_connections() -> None:
             assert sum(reply is not None for reply in replies) == MAX_PER_CLIENT
             other = await TcpClient.open(served.port, source="127.0.0.3")
             other.send(make_query("bet.example"))
-            assert await other.receive() is not None
+            await other.reply()
             for client in (*clients, other):
                 await client.close()
             await wait_for_no_connection(served)
@@ -264,8 +252,7 @@ def test_strangers_are_refused_and_take_no_room_from_the_home() -> None:
             await wait_for_no_connection(served)
             client = await TcpClient.open(served.port, source=STRANGER)
             client.send(make_query("bet.example"))
-            reply = await client.receive()
-            assert reply is not None
+            reply = await client.reply()
             assert reply[3] & 15 == dns.rcode.REFUSED
             await client.close()
 
@@ -361,7 +348,7 @@ def test_a_client_that_resets_leaves_nothing() -> None:
             served.upstream.open_late()
             other = await TcpClient.open(served.port)
             other.send(make_query("late.example"))
-            assert await other.receive() is not None
+            await other.reply()
             await other.close()
 
     run(scenario())
@@ -401,8 +388,8 @@ def test_the_rate_limit_holds_on_tcp_too() -> None:
             await client.receive()
             served.core.clients.by_address[socket.inet_aton(CHILD)].allowance = 2
             client.send(packet, packet, packet, packet)
-            assert await client.receive() is not None
-            assert await client.receive() is not None
+            await client.reply()
+            await client.reply()
             while served.core.limited < 2:
                 await asyncio.sleep(0.002)
             await client.close()

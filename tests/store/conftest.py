@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
+import sqlite3
+from collections.abc import Iterator
 from datetime import date
+from pathlib import Path
 
 import pytest
 from hypothesis import strategies as st
@@ -26,6 +29,7 @@ from guardian.policy.model import (
     YouTube,
 )
 from guardian.policy.rules import parse_rule
+from guardian.store import history_file
 from guardian.store.household_form import AGE_BANDS
 from guardian.store.words import read_timezone
 
@@ -126,3 +130,17 @@ def catalogue() -> Catalogue:
 @pytest.fixture(scope="session")
 def households(catalogue: Catalogue) -> st.SearchStrategy[Household]:
     return make_household(catalogue)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    """Where a history may lie."""
+    return str(tmp_path / "history.db")
+
+
+@pytest.fixture
+def connection(path: str) -> Iterator[sqlite3.Connection]:
+    """An empty history database, as its writer opens it."""
+    made = history_file.open_file(path, "", history_file.MIN_SIZE_CAP)
+    yield made
+    made.close()

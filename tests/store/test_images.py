@@ -95,7 +95,7 @@ def test_the_error_names_the_file(tmp_path: Path) -> None:
 
 
 def test_replacing_a_mapped_image_does_not_copy_it(tmp_path: Path) -> None:
-    names = [parse_name(f"name{number}.example") for number in range(200_000)]
+    names = [b"\x0aname%06d\x07example\x00" % number for number in range(200_000)]
     data = compile_image([Source("t", "t", names=names)], bytes(16), 0.0).to_bytes()
     asked, names = names[:5000], []
     path = tmp_path / "guardian.image"
@@ -117,3 +117,16 @@ def anonymous_bytes() -> int:
         if line.startswith("Anonymous:"):
             return int(line.split()[1]) * 1024
     raise AssertionError("smaps_rollup has no Anonymous line")
+
+
+def test_nobody_else_can_read_an_image_whatever_the_umask(tmp_path: Path) -> None:
+    """With the key inside anybody could try names on a secret list."""
+    path = tmp_path / "guardian.image"
+    before = os.umask(0)
+    try:
+        left = tmp_path / ".guardian.image.new"
+        left.write_bytes(b"of a killed writer")
+        write_image(path, [make("mandatory:hotline")])
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == 0o640

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -25,6 +26,7 @@ from guardian.store.words import (
 )
 
 CHISINAU = ZoneInfo("Europe/Chisinau")
+YEAR_9000 = 221_845_392_000.0  # epoch seconds
 
 
 @given(st.frozensets(st.integers(0, 6), min_size=1))
@@ -92,9 +94,11 @@ def test_moments() -> None:
 @given(st.text(max_size=30) | st.from_regex(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d)?([+-]\d\d:\d\d)?", fullmatch=True))
 def test_any_text_is_a_moment_or_a_text_error(text: str) -> None:
     try:
-        read_moment(text, CHISINAU)
+        moment = read_moment(text, CHISINAU)
     except TextError:
         return
+    if 0 <= moment < YEAR_9000:
+        assert read_moment(format_moment(moment, CHISINAU), CHISINAU) == math.ceil(moment)
 
 
 @pytest.mark.parametrize("text", ["aa:bb:cc:dd:ee:0f", "AA-BB-CC-DD-EE-0F", "aabb.ccdd.ee0f", "aabbccddee0f"])

@@ -49,7 +49,7 @@ def test_a_forwarded_domain_never_leaks(strategy: Strategy, run: Any, opened: An
                     Forward(parse_name("168.192.in-addr.arpa"), (refusing.upstream,)),
                 )
                 servers = (general.upstream, other.upstream)
-                async with opened(*servers, forwards=forwards, strategy=strategy, timeout=0.2) as upstreams:
+                async with opened(*servers, forwards=forwards, strategy=strategy, timeout=0.1) as upstreams:
                     for name in ("tv.home.arpa", "HOME.arpa", "1.1.168.192.in-addr.arpa"):
                         for _ in range(4):
                             with pytest.raises(UpstreamError):

@@ -115,7 +115,7 @@ LIES = {
 def test_lies_end_in_an_error_or_in_another_servers_answer(lie: str, run: Any, opened: Any, net: Any) -> None:
     async def main() -> None:
         async with net.StreamServer(LIES[lie]) as bad, net.UdpServer(lambda query, _: [net.make_answer(query)]) as good:
-            async with opened(tcp(bad), timeout=0.4) as upstreams:
+            async with opened(tcp(bad), timeout=0.1) as upstreams:
                 for _ in range(2):
                     with pytest.raises(UpstreamError):
                         await upstreams.resolve(net.make_question("www.test"))

@@ -1,0 +1,31 @@
+"""How the tests here make network namespaces and act inside them."""
+
+from __future__ import annotations
+
+import ctypes
+import subprocess
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+CLONE_NEWNET = 0x40000000  # Python 3.11 has neither it nor os.setns
+
+T = TypeVar("T")
+
+
+def run(command: str) -> None:
+    subprocess.run(command.split(), check=True, capture_output=True, timeout=20)
+
+
+def inside(namespace: str, action: Callable[[], T]) -> T:
+    """Run an action in a thread that has entered the namespace; sockets made there stay there."""
+
+    def enter() -> T:
+        libc = ctypes.CDLL(None, use_errno=True)
+        with open(f"/run/netns/{namespace}") as handle:
+            if libc.setns(handle.fileno(), CLONE_NEWNET) != 0:
+                raise OSError(ctypes.get_errno(), "setns")
+        return action()
+
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(enter).result(20)

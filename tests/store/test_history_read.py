@@ -1,0 +1,134 @@
+"""Questions to the history, also while it is written, and when there is nothing to read."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from guardian.names import parse_name
+from guardian.store.history import HistoryWriter
+from guardian.store.history_read import (
+    CategoryCount,
+    DayCount,
+    DeviceTotals,
+    HistoryError,
+    HistoryReader,
+    HourTotals,
+    Totals,
+)
+from guardian.store.history_record import Recorder
+from tests.store.history_home import HOUR, NAMES, NOW, Clock, broken_pages, one_batch, write
+
+
+def test_reading_while_writing_sees_whole_batches(path: str) -> None:
+    writer = HistoryWriter(path, clock=Clock())
+    writer.start()
+    writer.drain()
+    seen = []
+    for flush in range(30):
+        while not writer.submit(one_batch(*(f"f{flush}-{number}.example" for number in range(50)))):
+            writer.drain()
+        with HistoryReader(path) as reader:
+            seen.append(reader.totals().blocked)
+    writer.close()
+    assert all(count % 50 == 0 for count in seen)
+    assert seen == sorted(seen)
+    with HistoryReader(path) as reader:
+        assert reader.totals().blocked == 1500
+
+
+def test_a_reader_cannot_write_and_tells_when_there_is_nothing(path: str, tmp_path: Path) -> None:
+    with pytest.raises(HistoryError):
+        HistoryReader(path)
+    assert not Path(path).exists()
+    write(path, one_batch("a.example"))
+    with HistoryReader(path) as reader, pytest.raises(sqlite3.OperationalError):
+        reader._connection.execute("DELETE FROM visit")
+    other = tmp_path / "not a database?#"
+    other.write_bytes(b"x" * 5000)
+    with pytest.raises(HistoryError):
+        HistoryReader(str(other))
+
+
+def add(recorder: Recorder, hour: int, device: str, name: str, action: str, count: int) -> None:
+    tag = "category:games" if action == "block" else ""
+    reason = "category" if action == "block" else "default"
+    recorder.add(hour, device, parse_name(name), action, reason, tag, count, hour * 3600.0 + count, NAMES)
+
+
+def test_questions_of_hours_and_devices(path: str) -> None:
+    recorder = Recorder()
+    for hour, device, name, action, count in (
+        (HOUR - 2, "ana", "a.example", "block", 64),
+        (HOUR - 1, "ana", "a.example", "block", 2),
+        (HOUR - 1, "ana", "b.example", "allow", 4),
+        (HOUR - 1, "ion", "a.example", "rewrite", 8),
+        (HOUR, "", "c.example", "block", 16),
+        (HOUR, "ana", "c.example", "block", 32),
+    ):
+        add(recorder, hour, device, name, action, count)
+    write(path, recorder.take())
+    with HistoryReader(path) as reader:
+        assert reader.oldest_hour() == HOUR - 2
+        assert reader.totals() == Totals(12, 114)
+        assert reader.totals(since=HOUR - 1) == Totals(12, 50)
+        assert reader.totals(until=HOUR) == Totals(12, 66)  # `until` is not included
+        assert reader.totals(HOUR - 1, HOUR, "ana") == Totals(4, 2)
+        assert reader.totals(device="nobody") == Totals(0, 0)
+        assert reader.by_hour() == [
+            HourTotals(HOUR - 2, 0, 64),
+            HourTotals(HOUR - 1, 12, 2),
+            HourTotals(HOUR, 0, 48),
+        ]
+        assert reader.by_hour(device="ion") == [HourTotals(HOUR - 1, 8, 0)]
+        assert reader.by_device() == [
+            DeviceTotals("ana", 4, 98),
+            DeviceTotals("", 0, 16),
+            DeviceTotals("ion", 8, 0),
+        ]
+        assert [row.device for row in reader.by_device(until=HOUR)] == ["ana", "ion"]
+        assert reader.by_category(since=HOUR - 1) == [
+            CategoryCount("category:games", "block", "category", 50),
+            CategoryCount("", "rewrite", "default", 8),
+            CategoryCount("", "allow", "default", 4),
+        ]
+        blocked = [(row.device, row.name, row.queries, row.last_seen) for row in reader.top_names()]
+        assert blocked == [
+            ("ana", "a.example", 66, (HOUR - 1) * 3600 + 2),
+            ("ana", "c.example", 32, HOUR * 3600 + 32),
+            ("", "c.example", 16, HOUR * 3600 + 16),
+        ]
+        assert [row.queries for row in reader.top_names(since=HOUR - 1, until=HOUR, device="ana")] == [2]
+        assert [row.name for row in reader.top_names("allow")] == ["b.example"]
+        assert len(reader.top_names(limit=2)) == 2
+        assert [row.queries for row in reader.last_tries(until=HOUR)] == [2, 64]
+
+
+def test_a_history_of_nothing(path: str) -> None:
+    write(path)
+    with HistoryReader(path) as reader:
+        assert reader.oldest_hour() is None
+        assert reader.totals() == Totals(0, 0)
+        asked = (reader.by_hour, reader.by_device, reader.by_category, reader.top_names, reader.last_tries)
+        assert [list(ask()) for ask in (*asked, reader.mandatory_days, reader.known_devices)] == [[]] * 7
+
+
+def test_mandatory_days_since_a_day(path: str) -> None:
+    recorder = Recorder()
+    for day in (2, 0, 1):
+        recorder.add(HOUR, "ana", None, "block", "mandatory", "", day + 1, NOW + day * 86400, NAMES)
+    write(path, recorder.take())
+    with HistoryReader(path) as reader:
+        assert reader.mandatory_days("2026-10-25") == [DayCount("2026-10-25", 2), DayCount("2026-10-26", 3)]
+
+
+def test_a_history_that_breaks_while_it_is_read_is_told_with_its_path(path: str) -> None:
+    write(path, one_batch("a.example"))
+    with HistoryReader(path) as reader:
+        broken_pages(Path(path))
+        with pytest.raises(HistoryError, match=re.escape(path)):
+            reader.top_names()
+        reader.close()  # twice, with the one of the context
