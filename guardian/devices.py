@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from guardian.errors import TextError
-from guardian.policy.model import Household
+from guardian.policy.model import Device, Household
 
 MAX_KNOWN_DEVICES = 1024
 MAX_ADDRESSES_KEPT = 8
@@ -17,19 +17,40 @@ _MAPPED = bytes(10) + b"\xff\xff"
 class DeviceMap:
     """(address, MAC) -> device id: the exact MAC counts first, then the exact address, then the longest prefix.
 
-    Immutable; a reload makes a new one. When two devices claim the same, the first in the household has it.
+    A device that has MACs is known by them: when a foreign MAC shows up at its address, it is somebody else, perhaps a
+    child who took the parents' address. Immutable; a reload makes a new one. When two devices claim the same, the
+    first in the household has it.
     """
 
-    __slots__ = ("_addresses", "_macs", "_prefixes")
+    __slots__ = ("_any_address", "_macs", "_without_mac")
 
     def __init__(self, household: Household) -> None:
         """Raises TextError for a MAC, address or prefix that is not one."""
         self._macs: dict[bytes, str] = {}
-        self._addresses: dict[bytes, str] = {}
-        prefixes: dict[tuple[int, int], dict[int, str]] = {}
         for device in household.devices:
             for mac in device.macs:
                 self._macs.setdefault(_parse_mac(mac), device.id)
+        self._any_address = _AddressMap(household.devices)
+        self._without_mac = _AddressMap(device for device in household.devices if not device.macs)
+
+    def find(self, address: bytes, mac: bytes | None) -> str:
+        """Return the id of the device with this packed address (IPv4-mapped too) and MAC, or ""."""
+        if len(address) == 16 and address.startswith(_MAPPED):
+            address = address[12:]
+        if mac is None:
+            return self._any_address.find(address)
+        return self._macs.get(mac) or self._without_mac.find(address)
+
+
+class _AddressMap:
+    """Address -> device id: the exact address, then the longest prefix."""
+
+    __slots__ = ("_addresses", "_prefixes")
+
+    def __init__(self, devices: Iterable[Device]) -> None:
+        self._addresses: dict[bytes, str] = {}
+        prefixes: dict[tuple[int, int], dict[int, str]] = {}
+        for device in devices:
             for text in device.addresses:
                 network = _parse_network(text)
                 packed = network.network_address.packed
@@ -42,14 +63,7 @@ class DeviceMap:
         # The smallest shift is the longest prefix.
         self._prefixes = tuple((size, shift, prefixes[size, shift]) for size, shift in sorted(prefixes))
 
-    def find(self, address: bytes, mac: bytes | None) -> str:
-        """Return the id of the device with this packed address (IPv4-mapped too) and MAC, or ""."""
-        if mac is not None:
-            found = self._macs.get(mac)
-            if found is not None:
-                return found
-        if len(address) == 16 and address.startswith(_MAPPED):
-            address = address[12:]
+    def find(self, address: bytes) -> str:
         found = self._addresses.get(address)
         if found is not None:
             return found

@@ -35,7 +35,7 @@ HOME = household(
     ("address", "mac", "device"),
     [
         ("192.168.1.130", "020000000002", "tablet"),  # the MAC beats the address
-        ("192.168.1.130", "020000000099", "tv"),  # an unknown MAC does not hide the address
+        ("192.168.1.130", "020000000099", "guests"),  # a foreign MAC at the TV's address: only the prefix holds
         ("192.168.1.130", None, "tv"),  # the exact address beats the prefix, the first device beats the second
         ("192.168.1.200", None, "guests"),  # the longer prefix beats the shorter
         ("192.168.1.7", None, "lan"),
@@ -109,3 +109,16 @@ def test_a_flood_of_macs_and_addresses_stays_bounded_and_keeps_the_newest() -> N
     (mine,) = [sighting for sighting in known.take_changes() if sighting.mac == MAC]
     assert len(mine.addresses) == MAX_ADDRESSES_KEPT
     assert mine.addresses[0] == packed("10.0.1.49")
+
+
+def test_a_foreign_mac_at_a_known_devices_address_is_somebody_else() -> None:
+    """A child's random MAC and the parents' address do not make a parent's laptop."""
+    laptop = Device("laptop", "Laptop", "parents", macs=("02:00:00:00:00:09",), addresses=("192.168.1.7",))
+    printer = Device("printer", "Printer", "parents", addresses=("192.168.1.8", "192.168.2.0/24"))
+    devices = DeviceMap(Household("UTC", UTC, (), (laptop, printer)))
+    foreign = bytes.fromhex("0200000000aa")
+    assert devices.find(bytes((192, 168, 1, 7)), foreign) == ""
+    assert devices.find(bytes((192, 168, 1, 7)), bytes.fromhex("020000000009")) == "laptop"
+    assert devices.find(bytes((192, 168, 1, 7)), None) == "laptop"  # loopback, or no neighbour table
+    assert devices.find(bytes((192, 168, 1, 8)), foreign) == "printer"
+    assert devices.find(bytes((192, 168, 2, 3)), foreign) == "printer"

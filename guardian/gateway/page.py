@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import time
+from itertools import product
 
 from guardian.blockpage import BlockInfo, DeviceInfo, PageSettings, country_of
 from guardian.config import Config
@@ -76,8 +77,9 @@ class PageFacts:
         decision = judge(posture, Kind.DNS_QUERY, name, lists.lookup(name))
         if decision.action is not Action.ALLOW:
             return decision
-        for qtype in (dns.TYPE_A, dns.TYPE_AAAA):
-            entry = self._cache.get(make_key(name, qtype, False, False), int(time.monotonic()))
+        ways = product((dns.TYPE_A, dns.TYPE_AAAA), (False, True), (False, True))
+        for qtype, dnssec_ok, checking_disabled in ways:
+            entry = self._cache.get(make_key(name, qtype, dnssec_ok, checking_disabled), int(time.monotonic()))
             for target in entry.revealed if entry else ():
                 seen = judge_answer(posture, decision, target, lists.lookup(target))
                 if seen.action is Action.BLOCK:

@@ -6,11 +6,13 @@ import enum
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from guardian.errors import ListError
+
+T = TypeVar("T", "SourceReport", "SyncReport")
 
 
 class SourceState(enum.Enum):
@@ -73,7 +75,7 @@ def load_report(path: Path) -> SyncReport | None:
     try:
         made = json.loads(path.read_bytes())
         sources = tuple(_read_source(item) for item in made.pop("sources"))
-        return SyncReport(sources, **made)
+        return _checked(SyncReport(sources, **made))
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -93,11 +95,16 @@ def save_report(path: Path, report: SyncReport) -> None:
 
 
 def _read_source(item: Mapping[str, Any]) -> SourceReport:
-    return SourceReport(
-        **{
-            **item,
-            "state": SourceState(item["state"]),
-            "tags": tuple(item["tags"]),
-            "dropped": tuple(item["dropped"]),
-        }
-    )
+    words = {key: tuple(str(word) for word in item[key]) for key in ("tags", "dropped")}
+    return _checked(SourceReport(**{**item, **words, "state": SourceState(item["state"])}))
+
+
+def _checked(report: T) -> T:
+    """Return a report whose numbers are numbers and whose texts are texts. Raises TypeError."""
+    for spec in fields(report):
+        value, default = getattr(report, spec.name), spec.default
+        if isinstance(default, str | int | float):
+            kinds = str if isinstance(default, str) else (int, float)
+            if not isinstance(value, kinds) or isinstance(value, bool):
+                raise TypeError(f"'{spec.name}' is {value!r}")
+    return report

@@ -211,7 +211,7 @@ class _Keeper:
         left = self._inspect(kept, source)
         if left.dropped:
             kept.unlink()
-            raise ListError(f"it blocks protected names in a way that can't be taken out: {left.dropped[0]}")
+            raise ListError(f"it blocks {len(left.dropped)} protected names in a way that can't be taken out")
         return replace(facts, entries=left.entries)
 
     def forget_others(self, sources: Mapping[str, Source]) -> None:

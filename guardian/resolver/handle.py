@@ -23,7 +23,7 @@ REWRITE_TTL = 300
 MAX_TTL_TO_CHANGE = 86400  # a decision that never ends caps nothing that matters
 STALE_HOLD = 30  # seconds between tries to refresh a stale answer, RFC 8767 section 5
 PREFETCH_HITS = 3
-MAX_SHAPES = 1024  # of blocked answers in one table: cookies and padding make many
+MAX_SHAPES = 256  # of blocked answers in one table: cookies and padding make many
 MAX_KEPT_BYTES = 512  # of a packet whose answer is kept ready: padding must not fill the memory
 _META_TYPES = {
     dns.TYPE_OPT: dns.RCODE_FORMERR,

@@ -118,3 +118,14 @@ def test_programs_read_the_same_words_as_the_next_sync(tmp_path: Path) -> None:
     assert read == json.loads(json.dumps(format_report(replace(REPORT, sources=(source,)))))
     assert (read["sources"][0]["state"], read["sources"][0]["dropped"]) == ("ok", ["apple.com"])
     assert math.isclose(read["finished"], REPORT.finished)
+
+
+@pytest.mark.parametrize(("key", "value"), [("entries", "many"), ("fetched", None), ("url", 5), ("size", True)])
+def test_a_report_of_the_right_shape_with_wrong_values_is_refused(tmp_path: Path, key: str, value: object) -> None:
+    path = tmp_path / "state.json"
+    save_report(path, SyncReport((SourceReport("bets", ("category:gambling",), SourceState.OK),), 5.0))
+    made = json.loads(path.read_text())
+    made["sources"][0][key] = value
+    path.write_text(json.dumps(made))
+    with pytest.raises(ListError, match=f"no report of a sync: '{key}'"):
+        load_report(path)

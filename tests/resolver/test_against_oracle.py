@@ -507,11 +507,13 @@ def queries() -> st.SearchStrategy[list[Query]]:
         query,
         st.lists(st.sampled_from(ADDRESSES), min_size=2, max_size=8),
     )
-    # Packets that differ in the name alone: blocks of one shape share an answer.
+    # Packets that differ in name and type alone: blocks of one shape share an answer.
+    telling = [("svc.example", dns.TYPE_HTTPS), ("www.search.example", dns.TYPE_A), ("alias.example", dns.TYPE_A)]
+    pairs = st.tuples(st.sampled_from(NAMES), st.sampled_from(TYPES)) | st.sampled_from(telling)
     alike = st.builds(
-        lambda one, names: [one._replace(name=name) for name in names],
+        lambda one, pairs: [one._replace(name=name, type=qtype) for name, qtype in pairs],
         query,
-        st.lists(st.sampled_from(NAMES), min_size=2, max_size=8),
+        st.lists(pairs, min_size=2, max_size=8),
     )
     return st.one_of(same, alike, st.lists(query, min_size=1, max_size=6))
 
