@@ -14,8 +14,8 @@ def read_memory_size() -> int:
 
 
 def table_entries_for(memory: int) -> int:
-    """Return how many ready answers a machine of `memory` bytes keeps: 10,000 on 128 MB, 150,000 from 2 GB on."""
-    return min(max(memory // 14_000, SMALLEST_TABLE), LARGEST_TABLE)
+    """Return how many ready answers a machine of `memory` bytes keeps: 10,000 up to 180 MB, 150,000 from 2.7 GB on."""
+    return min(max(memory // 18_000, SMALLEST_TABLE), LARGEST_TABLE)
 
 
 def cache_bytes_for(memory: int) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import socket
 import sqlite3
+import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
@@ -47,6 +48,10 @@ _COUNT_NAMES = """
     SELECT count(*) FROM visit WHERE hour = ? AND kind IN (SELECT id FROM kind WHERE device = ?)
 """
 
+# The thread that answers queries shares the interpreter with this one: it gets its turn.
+ROWS_BETWEEN_BREATHS = 32
+BREATH_SECONDS = 0.001
+
 
 def write_batch(connection: sqlite3.Connection, batch: Batch) -> None:
     """Write one batch in one transaction."""
@@ -73,7 +78,9 @@ def _number_kinds(connection: sqlite3.Connection, kinds: Iterable[Kind]) -> dict
 
 def _write_visits(connection: sqlite3.Connection, batch: Batch, kinds: dict[Kind, int]) -> None:
     room: dict[tuple[int, str], int] = {}
-    for (hour, kind, name), visits in batch.names.items():
+    for number, ((hour, kind, name), visits) in enumerate(batch.names.items(), 1):
+        if number % ROWS_BETWEEN_BREATHS == 0:
+            time.sleep(BREATH_SECONDS)
         place = (hour, kind.device)
         if place not in room:
             (stored,) = connection.execute(_COUNT_NAMES, place).fetchone()
