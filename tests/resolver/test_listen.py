@@ -47,6 +47,16 @@ def test_misses_are_answered_later_and_hits_at_once(host: str, source: str) -> N
     run(scenario())
 
 
+def assert_same_but_for_time(answer: bytes, before: bytes) -> None:
+    """Equal bytes, but for TTLs that may have counted down since."""
+    one, other = wire.parse_message(answer), wire.parse_message(before)
+    records, earlier = ([*m.answers, *m.authority] for m in (one, other))
+    assert [record._replace(ttl=0) for record in records] == [record._replace(ttl=0) for record in earlier]
+    assert all(0 <= old.ttl - new.ttl <= 5 for new, old in zip(records, earlier, strict=True))
+    assert len(answer) == len(before)
+    assert (one.id, one.flags, one.question, one.edns) == (other.id, other.flags, other.question, other.edns)
+
+
 def test_ready_answers_are_what_the_long_way_gives() -> None:
     """The first answer is built, the second is found; both are the same but for the id. 0x20 and EDNS included."""
 
@@ -63,7 +73,7 @@ def test_ready_answers_are_what_the_long_way_gives() -> None:
                 first = [await client.ask(query, served.port) for query in queries]
                 for number, (query, before) in enumerate(zip(queries, first, strict=True)):
                     again = number.to_bytes(2) + query[2:]
-                    assert await client.ask(again, served.port) == again[:2] + before[2:]
+                    assert_same_but_for_time(await client.ask(again, served.port), again[:2] + before[2:])
                     end = wire.parse_query(query).question_end
                     assert before[12:end] == query[12:end]
 
