@@ -10,9 +10,10 @@ from guardian.names import format_name
 from guardian.policy.compile import Policy, ProfilePolicy
 from guardian.policy.decide import judge
 from guardian.policy.model import FOREVER, Action, Decision, Kind, Reason
-from guardian.policy.posture import Posture, minutes_used
+from guardian.policy.posture import Edge, Posture, minutes_used, posture_of, posture_of_profile
 from guardian.policy.rules import RuleEntry
 
+MOST_EDGES = 64  # looked at for the moment that changes this very decision: more than a week of any timetable
 HIDDEN = "(not shown)"  # stands for listed names where a mandatory list holds one of them
 
 _STEPS = (
@@ -88,8 +89,27 @@ def explain(policy: Policy, posture: Posture, name: bytes, now: float) -> Explan
             steps.append(Step(reason, Outcome.PASSED, narrator.silence(reason)))
         else:
             steps.append(Step(reason, Outcome.NOT_REACHED, ""))
-    sentence = f"{_VERBS[decision.action]}: {narrator.cause(decision)}{narrator.until(decision)}."
+    change = _find_change(policy, posture, name, tags, decision)
+    sentence = f"{_VERBS[decision.action]}: {narrator.cause(decision)}{narrator.until(decision, change)}."
     return Explanation(decision, matches, tuple(steps), sentence)
+
+
+def _find_change(policy: Policy, posture: Posture, name: bytes, tags: int, decision: Decision) -> Edge | None:
+    """The first edge at which this name is decided otherwise, or None: `decision.until` may be another name's edge."""
+    here = posture
+    for _ in range(MOST_EDGES):
+        if here.until == FOREVER:
+            return None
+        edge = Edge(here.until, here.cause)
+        here = (
+            posture_of(policy, posture.device, edge.moment)
+            if posture.device
+            else posture_of_profile(policy, posture.profile, edge.moment)
+        )
+        then = judge(here, Kind.DNS_QUERY, name, tags)
+        if (then.action, then.reason, then.rule) != (decision.action, decision.reason, decision.rule):
+            return edge
+    return None
 
 
 class _Narrator:
@@ -137,12 +157,14 @@ class _Narrator:
             case _:
                 return "nothing objects"
 
-    def until(self, decision: Decision) -> str:
+    def until(self, decision: Decision, change: Edge | None) -> str:
         """`, until 2026-11-24 07:00 when bedtime ends`; "" for a decision that no clock changes."""
         if decision.until == FOREVER:
             return ", until a parent resumes it" if decision.reason is Reason.PAUSE else ""
-        moment = datetime.fromtimestamp(decision.until, self.policy.household.tz)
-        return f", until {moment:%Y-%m-%d %H:%M} when {self.posture.cause}"
+        if change is None:
+            return ""
+        moment = datetime.fromtimestamp(change.moment, self.policy.household.tz)
+        return f", until {moment:%Y-%m-%d %H:%M} when {change.cause}"
 
     def silence(self, reason: Reason) -> str:
         """What a step says that had no objection."""

@@ -71,6 +71,20 @@ def test_one_sentence(
     assert tell(policy, name, at(f"2026-11-23 {time}")).sentence == sentence
 
 
+def test_the_edge_is_the_one_that_changes_this_name(home: Callable[..., Policy], at: Callable[..., float]) -> None:
+    """YouTube closes at 19:00: that is no news for a gambling site, and all there is to say of YouTube."""
+    hours = (Window(DAILY, 17 * 60, 19 * 60),)
+    policy = home(replace(KID, services=(ServiceRule("youtube", Action.BLOCK, hours),), rules=()))
+    now = at("2026-11-23 18:00")
+    assert posture_of(policy, "kid", now).until == at("2026-11-23 19:00")
+    assert tell(policy, "www.bet365.com", now).sentence.endswith("until 2026-11-23 21:00 when bedtime begins.")
+    assert tell(policy, "youtube.com", now).sentence.endswith("until 2026-11-23 19:00 when youtube closes.")
+    always = home(
+        Profile("kid", "Kid", categories=frozenset({"gambling"}), services=policy.household.profiles[0].services)
+    )
+    assert tell(always, "www.bet365.com", now).sentence == "Blocked: category gambling (list entry bet365.com)."
+
+
 def test_every_step_in_order(home: Callable[..., Policy], at: Callable[..., float]) -> None:
     told = tell(home(replace(KID, minutes=(60,) * 7)), "www.bet365.com", at("2026-11-23 15:00"))
     assert [(step.reason.value, step.outcome.value, step.says) for step in told.steps] == [
