@@ -11,12 +11,17 @@ from dataclasses import replace
 from datetime import UTC
 from typing import NamedTuple
 
+from guardian.blocklist.addresses import FORMAT, AddressTable, build_table
+from guardian.blocklist.facts import SourceFacts
 from guardian.blocklist.image import Image
-from guardian.catalogue import load_catalogue
+from guardian.catalogue import load_addresses, load_catalogue
 from guardian.config import Config
 from guardian.errors import ConfigError, GuardianError, ListError
 from guardian.policy.compile import Policy, compile_policy
-from guardian.policy.model import Catalogue, Household, Profile
+from guardian.policy.model import AddressLists, Catalogue, Household, Profile
+from guardian.policy.usage import Usage
+from guardian.store.addresses import address_file
+from guardian.store.addresses import load_addresses as load_address_table
 from guardian.store.images import map_image
 from guardian.store.settings import load_household
 
@@ -32,13 +37,24 @@ class Home(NamedTuple):
     catalogue: Catalogue
     lists: Image
     starter: bool
+    addresses: AddressTable
     image_error: str = ""  # why the image on disk is not the one in force
+    address_error: str = ""  # why the addresses on disk are not the ones in force
     household_error: str = ""  # why the household on disk is not the one in force
 
-    def compile(self, pauses: Mapping[str, float] | None = None) -> Policy:
-        """Return the policy; `pauses` are moments (epoch seconds) by profile or device id, on top of the household."""
+    def compile(
+        self,
+        pauses: Mapping[str, float] | None = None,
+        usage: Usage | None = None,
+        addresses: AddressLists | None = None,
+    ) -> Policy:
+        """Return the policy; `pauses` are moments (epoch seconds) by profile or device id, on top of the household.
+
+        Hand the same `usage` to every policy of a home: it is held by reference. Without `addresses` the home's hold.
+        """
         household = add_pauses(self.household, pauses) if pauses else self.household
-        return compile_policy(household, self.catalogue, self.lists)
+        addresses = self.addresses if addresses is None else addresses
+        return compile_policy(household, self.catalogue, self.lists, usage, addresses)
 
 
 def make_state(config: Config) -> None:
@@ -54,9 +70,9 @@ def make_state(config: Config) -> None:
 def load_home(config: Config, before: Home | None = None) -> Home:
     """Return the home of a configuration. Raises ConfigError for a household that cannot be used.
 
-    An image that cannot be used leaves the lists of `before` in force. Without any the starter lists are compiled in
-    memory: a first start without internet filters as well. At the first load a damaged database does not keep the home
-    offline: all devices get the strictest profile until it can be read.
+    An image or addresses that cannot be used leave those of `before` in force. Without any the starter lists are
+    compiled in memory: a first start without internet filters as well. At the first load a damaged database does not
+    keep the home offline: all devices get the strictest profile until it can be read.
     """
     catalogue = before.catalogue if before else load_catalogue(names=False)
     household_error = ""
@@ -78,7 +94,22 @@ def load_home(config: Config, before: Home | None = None) -> Home:
                 "event=image-refused error=%r using=%s", image_error, "lists-before" if before else "starter-lists"
             )
         lists, starter = (before.lists, before.starter) if before else (build_starter_lists(catalogue), True)
-    return Home(household, catalogue, lists, starter, image_error, household_error)
+    addresses, address_error = _load_addresses(config, before)
+    return Home(household, catalogue, lists, starter, addresses, image_error, address_error, household_error)
+
+
+def _load_addresses(config: Config, before: Home | None) -> tuple[AddressTable, str]:
+    """The table of addresses on disk, or the one before, or the starter's; and what is wrong with the one on disk."""
+    path = address_file(config.state)
+    why = ""
+    if os.path.exists(path):
+        try:
+            return load_address_table(path), ""
+        except ListError as error:
+            why = str(error)
+            using = "addresses-before" if before else "starter-addresses"
+            log.error("event=addresses-refused error=%r using=%s", why, using)
+    return before.addresses if before else build_starter_addresses(), why
 
 
 def find_household(config: Config, catalogue: Catalogue) -> Household:
@@ -110,6 +141,14 @@ def add_pauses(household: Household, pauses: Mapping[str, float]) -> Household:
         profiles=tuple(replace(p, paused_until=pauses.get(p.id, p.paused_until)) for p in household.profiles),
         devices=tuple(replace(d, paused_until=pauses.get(d.id, d.paused_until)) for d in household.devices),
     )
+
+
+def build_starter_addresses() -> AddressTable:
+    """Return the table of the addresses of the starter data."""
+    tagged = load_addresses().tagged
+    pairs = ((tag, network) for tag, networks in tagged.items() for network in networks)
+    facts = [SourceFacts("starter", tag, "block", FORMAT, entries=len(networks)) for tag, networks in tagged.items()]
+    return build_table(pairs, tuple(facts))
 
 
 def build_starter_lists(catalogue: Catalogue) -> Image:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
+from guardian.blocklist.addresses import Network
 from guardian.catalogue.place import MANDATORY_TEST, find_data, make_test_name
 from guardian.catalogue.shapes import (
     BypassFile,
@@ -39,6 +40,13 @@ from guardian.typed_yaml import Locate, decode, read_text, suggest
 
 T = TypeVar("T")
 DEVICE_NEEDS = "allowed:device"
+
+
+class KnownAddresses(NamedTuple):
+    """The addresses of `bypass.yaml`: those of each kind, by tag, and by owner those that no fetched list may hold."""
+
+    tagged: Mapping[str, tuple[Network, ...]]
+    shared: Mapping[str, tuple[Network, ...]]
 
 
 def load_catalogue(directory: str | None = None, *, names: bool = True) -> Catalogue:
@@ -104,6 +112,14 @@ def load_catalogue(directory: str | None = None, *, names: bool = True) -> Catal
         protected=protected,
         protected_exact=exact,
     )
+
+
+def load_addresses(directory: str | None = None) -> KnownAddresses:
+    """Return the addresses of the starter data in `directory` (default: the packaged one). Raises ConfigError."""
+    path = os.path.join(directory or find_data(), "bypass.yaml")
+    file = decode(read_text(path), path, BypassFile)
+    tagged = {f"bypass:{name}": tuple(item.addresses) for name, item in file.bypass.items() if item.addresses}
+    return KnownAddresses(tagged, file.shared)
 
 
 def _collect_tags(

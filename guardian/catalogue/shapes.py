@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from guardian.blocklist.addresses import Network, parse_network
 from guardian.errors import TextError
 from guardian.names import format_name, parse_name
 from guardian.policy.model import HelpKind, Visibility, Window, YouTube
@@ -23,6 +24,10 @@ class Words(tuple[str, ...]):
     """Ids, written separated by spaces."""
 
 
+class Networks(tuple[Network, ...]):
+    """Addresses and prefixes, written separated by spaces."""
+
+
 def read_names(text: str) -> Names:
     """Return the wire names of a text; a name given twice is a mistake. Raises TextError."""
     names = [parse_name(word) for word in text.split()]
@@ -32,6 +37,17 @@ def read_names(text: str) -> Names:
             raise TextError(f"'{format_name(name)}' is given twice")
         seen.add(name)
     return Names(names)
+
+
+def read_networks(text: str) -> Networks:
+    """Return the networks of a text; one given twice is a mistake. Raises TextError, also for what no list may hold."""
+    networks = [parse_network(word) for word in text.split()]
+    seen: set[Network] = set()
+    for network in networks:
+        if network in seen:
+            raise TextError(f"'{network}' is given twice")
+        seen.add(network)
+    return Networks(networks)
 
 
 def read_words(text: str) -> Words:
@@ -162,13 +178,15 @@ class HelplinesFile:
 
 @dataclass(frozen=True, slots=True)
 class BypassText:
-    names: Names = field(metadata=by_reader(read_names))
+    names: Names = field(default=Names(), metadata=by_reader(read_names))
+    addresses: Networks = field(default=Networks(), metadata=by_reader(read_networks))
     category: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class BypassFile:
     bypass: Mapping[str, BypassText]
+    shared: Mapping[str, Networks] = field(default_factory=dict, metadata=by_reader(read_networks))
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import enum
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from guardian.blocklist.addresses import FORMAT as ADDRESSES
 from guardian.catalogue.place import find_data
 from guardian.catalogue.shapes import Words, by_reader, read_bytes, read_tags
 from guardian.errors import Problem
@@ -25,7 +26,7 @@ class Source:
 
     url: str  # https://, http:// (tests, an ISP's own network), file:// or a path
     tags: Words = field(metadata=by_reader(read_tags))
-    format: str = "auto"
+    format: str = "auto"  # `addresses`: a list of addresses, which gets one tag, `bypass:NAME`
     licence: str = ""
     limit: int = field(default=16 * 1024 * 1024, metadata=by_reader(read_bytes))
     action: SourceAction = SourceAction.LIST
@@ -51,4 +52,13 @@ def _check_sources(file: _Sources, locate: Locate) -> list[Problem]:
             problems.append(Problem(locate("sources", source_id), f"'{source_id[:80]}' is not an id like ut1-gambling"))
         if not source.url:
             problems.append(Problem(locate("sources", source_id, "url"), "'url' is empty"))
+        if source.format == ADDRESSES:
+            problems += _check_address_source(source_id, source, locate)
     return problems
+
+
+def _check_address_source(source_id: str, source: Source, locate: Locate) -> Iterator[Problem]:
+    if len(source.tags) != 1 or not source.tags[0].startswith("bypass:"):
+        yield Problem(locate("sources", source_id, "tags"), "a list of addresses has one tag, of the kind bypass:NAME")
+    if source.action is SourceAction.EXEMPT:
+        yield Problem(locate("sources", source_id, "action"), "a list of addresses cannot exempt")

@@ -49,6 +49,7 @@ def run(args: argparse.Namespace) -> int:
         if catalogue is not None:
             _check_households(report, config, catalogue)
             _check_image(report, config)
+            _check_addresses(report, config)
     if args.json:
         print(
             json.dumps(
@@ -72,14 +73,16 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check_catalogue(report: Report) -> Catalogue | None:
-    from guardian.catalogue import load_catalogue
+    from guardian.catalogue import load_addresses, load_catalogue
 
     try:
         catalogue = load_catalogue()
+        addresses = sum(map(len, load_addresses().tagged.values()))
     except ConfigError as error:
         report.add(error)
         return None
-    report.notes.append(f"starter data: {len(catalogue.services)} services, {len(catalogue.categories)} categories")
+    services, categories = len(catalogue.services), len(catalogue.categories)
+    report.notes.append(f"starter data: {services} services, {categories} categories, {addresses} addresses")
     return catalogue
 
 
@@ -187,3 +190,17 @@ def _check_image(report: Report, config: Config) -> None:
         report.problems.append(Problem(path, str(error)))
         return
     report.notes.append(f"lists: {path}, {len(image.tags)} tags")
+
+
+def _check_addresses(report: Report, config: Config) -> None:
+    from guardian.store.addresses import address_file, load_addresses
+
+    path = address_file(config.state)
+    if not os.path.exists(path):
+        return
+    try:
+        table = load_addresses(path)
+    except ListError as error:
+        report.problems.append(Problem(path, f"{str(error).removeprefix(f'{path}: ')}; run 'guardian sync'"))
+        return
+    report.notes.append(f"addresses: {path}, {table.count} addresses and prefixes")

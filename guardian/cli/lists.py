@@ -1,21 +1,25 @@
-"""`guardian lists`: compile lists into an image, show what is in one, look names up in it, fetch the lists anew."""
+"""`guardian lists`: compile lists into an image, show what is in one, look names and addresses up, fetch anew."""
 
 from __future__ import annotations
 
 import argparse
+import ipaddress
 import json
 import secrets
 import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from guardian.blocklist.addresses import MAGIC, AddressTable
 from guardian.blocklist.facts import SourceFacts
 from guardian.blocklist.image import Image
 from guardian.errors import ListError, TextError
 from guardian.names import format_name, parse_name
+from guardian.store.addresses import address_file, load_addresses
 from guardian.store.images import map_image, write_image
 
 OK, FAILED, USAGE = 0, 1, 2
@@ -35,10 +39,12 @@ example:
       --category drugs=drugs.hosts --allow gambling=lottery.txt --tag helpline=helplines.txt
 """
 _SHOW_HELP = """\
-Show which lists an image was made of: how many lines and entries each has, and what was refused and why.
+Show which lists an image or a table of addresses was made of: how many lines and entries each has, and what was
+refused and why.
 
-example:
+examples:
   guardian lists show state/lists/guardian.image --verify
+  guardian lists show state/lists/addresses
 """
 _LOOKUP_HELP = """\
 Tell which tags an image holds for names, and by which entry. `host/path` looks a page up.
@@ -46,6 +52,13 @@ The exit code is 0 when every name is listed, 1 when one is not.
 
 example:
   guardian lists lookup state/lists/guardian.image www.example.com example.org/games
+"""
+_FIND_HELP = """\
+Tell which tags names and addresses have in the lists in force here (those of the settings; before the first
+`guardian sync` the built-in ones). The exit code is 0 when all are listed, 1 when one is not.
+
+example:
+  guardian lists find dns.google 8.8.8.8 2606:4700:4700::1111
 """
 _FETCH_HELP = """\
 Fetch the lists of blocklists/sources.yaml, check them, and compile the new image.
@@ -82,6 +95,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     lookup.add_argument("names", metavar="NAME", nargs="+", help="a name, or host/path for a page")
     lookup.add_argument("--json", action="store_true", help="print JSON")
 
+    find = command("find", "which tags hold for names and addresses here", _FIND_HELP)
+    find.add_argument("subjects", metavar="NAME", nargs="+", help="a name, host/path for a page, or an IP address")
+    find.add_argument("--json", action="store_true", help="print JSON")
+
     fetch = command("fetch", "fetch the lists and compile them", _FETCH_HELP)
     fetch.add_argument("--json", action="store_true", help="print JSON")
 
@@ -92,7 +109,12 @@ def run(args: argparse.Namespace) -> int:
         from guardian.cli.sync import run_fetch  # fetching needs what a router may not have
 
         return int(run_fetch(args))
-    commands: dict[str, Callable[[argparse.Namespace], int]] = {"compile": _compile, "show": _show, "lookup": _lookup}
+    commands: dict[str, Callable[[argparse.Namespace], int]] = {
+        "compile": _compile,
+        "show": _show,
+        "lookup": _lookup,
+        "find": _find,
+    }
     try:
         return commands[args.lists_command](args)
     except ListError as error:
@@ -189,6 +211,8 @@ class ProgressBar:
 
 
 def _show(args: argparse.Namespace) -> int:
+    if _begins_with(args.image, MAGIC):
+        return _show_addresses(args)
     image = map_image(args.image)
     if args.verify:
         try:
@@ -211,6 +235,35 @@ def _show(args: argparse.Namespace) -> int:
     created = time.strftime("%Y-%m-%d %H:%M", time.localtime(image.created))
     print(f"{args.image}: {_names(image.name_count, image.url_count)}, {image.size:,} bytes, compiled {created}")
     for source in sources:
+        _print_source(source, examples=True)
+    return OK
+
+
+def _begins_with(path: Path, magic: bytes) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(magic)) == magic
+    except OSError:  # whoever reads it next tells why
+        return False
+
+
+def _show_addresses(args: argparse.Namespace) -> int:
+    """Show a table of addresses; it was verified when it was read."""
+    table = load_addresses(args.image)
+    if args.json:
+        facts = {
+            "addresses": str(args.image),
+            "created": table.created,
+            "bytes": args.image.stat().st_size,
+            "entries": table.count,
+            "tags": table.tags[1:],
+            "sources": [asdict(source) for source in table.sources],
+        }
+        print(json.dumps(facts, indent=2, default=str))
+        return OK
+    created = time.strftime("%Y-%m-%d %H:%M", time.localtime(table.created))
+    print(f"{args.image}: {table.count:,} addresses and prefixes, {table.size:,} bytes in memory, compiled {created}")
+    for source in table.sources:
         _print_source(source, examples=True)
     return OK
 
@@ -242,6 +295,52 @@ def _lookup(args: argparse.Namespace) -> int:
     except TextError as error:
         print(f"guardian lists lookup: {error}", file=sys.stderr)
         return USAGE
+    return _print_answers(args, answers)
+
+
+def _find(args: argparse.Namespace) -> int:
+    """Look names and addresses up in what a gateway with these settings would use."""
+    from guardian.catalogue import load_catalogue
+    from guardian.config import load_config
+    from guardian.home import build_starter_addresses, build_starter_lists
+
+    config = load_config(args.config)
+    image = cache(
+        lambda: (
+            map_image(config.lists.image)
+            if Path(config.lists.image).exists()
+            else build_starter_lists(load_catalogue())
+        )
+    )
+    path = address_file(config.state)
+    table = cache(lambda: load_addresses(path) if Path(path).exists() else build_starter_addresses())
+    try:
+        answers = [
+            _look_up_address(table(), text, address)
+            if (address := _read_address(text))
+            else _look_up_one(image(), text)
+            for text in args.subjects
+        ]
+    except TextError as error:
+        print(f"guardian lists find: {error}", file=sys.stderr)
+        return USAGE
+    return _print_answers(args, answers)
+
+
+def _read_address(text: str) -> bytes:
+    """The packed address of a text, b"" for anything else."""
+    try:
+        return ipaddress.ip_address(text.removeprefix("[").removesuffix("]")).packed
+    except ValueError:
+        return b""
+
+
+def _look_up_address(table: AddressTable, text: str, address: bytes) -> dict[str, Any]:
+    tag = table.lookup(address)
+    return {"name": text, "tags": [tag] if tag else [], "matched": {}, "entries": []}
+
+
+def _print_answers(args: argparse.Namespace, answers: list[dict[str, Any]]) -> int:
     if args.json:
         print(json.dumps(answers, indent=2))
     else:

@@ -98,7 +98,8 @@ def _print_report(report: SyncReport, reloaded: bool) -> None:
         print(f"{source.id:{width}}  {state}  {source.entries:>9,}  {_describe(source, report.finished)}".rstrip())
     failed = sum(source.state in (SourceState.FAILED, SourceState.REFUSED) for source in report.sources)
     gateway = "the gateway has taken it over" if reloaded else "no gateway is running here"
-    print(f"{report.names:,} names from {len(report.sources)} lists, {failed} with trouble; {report.image}; {gateway}")
+    found = f"{report.names:,} names and {report.addresses:,} addresses from {len(report.sources)} lists"
+    print(f"{found}, {failed} with trouble; {report.image}; {gateway}")
 
 
 def _describe(source: SourceReport, now: float) -> str:
@@ -110,7 +111,7 @@ def _describe(source: SourceReport, now: float) -> str:
     elif source.state is SourceState.UNCHANGED:
         parts.append(f"{_format_age(now - source.fetched)} old")
     if source.dropped:
-        parts.append(f"protected names left out: {', '.join(source.dropped[:5])}")
+        parts.append(f"protected, and left out: {', '.join(source.dropped[:5])}")
     return "; ".join(parts)
 
 

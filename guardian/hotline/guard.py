@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from guardian.blocklist.address_lists import AddressFacts, parse_addresses
+from guardian.blocklist.addresses import AddressTable, Network
+from guardian.blocklist.parse import ListFacts as ParsedFacts
 from guardian.blocklist.parse import ListParser, read_entries
 from guardian.errors import ListError
 from guardian.hotline.fetch import open_private
@@ -15,11 +19,12 @@ from guardian.names import format_name, suffixes
 _CHUNK_BYTES = 1 << 18
 SHRINK_TO = 10  # a list that keeps less than one entry of so many has lost its content, not its targets
 _SMALL = 20  # entries; below, shrinking says nothing
+_MOST = {4: 1 << 27, 16: 1 << 114}  # addresses of one list: a 32nd of IPv4, four /16 of IPv6
 
 
 @dataclass(frozen=True, slots=True)
 class ListFacts:
-    """What a list holds: lines with content, entries, and the protected names that it wanted to block."""
+    """What a list holds: lines with content, entries, and the protected names or addresses that it wanted to block."""
 
     content: int
     entries: int
@@ -71,6 +76,43 @@ def inspect_list(path: Path, format_: str, protection: Protection, confidential:
             for name in protection.find(names):
                 dropped.setdefault(name)
     facts = parser.facts
+    _check_sense(facts, confidential)
+    return ListFacts(facts.content, facts.entries, tuple(format_name(name) for name in dropped))
+
+
+def inspect_addresses(path: Path, shared: AddressTable) -> ListFacts:
+    """Return what the list of addresses at `path` holds, without those that `shared` has, which many sites share.
+
+    Raises ListError: it is no list, or it takes too much of the internet. Raises OSError when it cannot be read.
+    """
+    facts = AddressFacts()
+    dropped: Counter[str] = Counter()
+    taken = {4: 0, 16: 0}
+    entries = 0
+    for first, bits in keep_unshared(path, shared, facts, dropped):
+        entries += 1
+        taken[len(first)] += 1 << 8 * len(first) - bits
+    _check_sense(facts, confidential=False)
+    for size, most in _MOST.items():
+        if taken[size] > most:
+            share = 100 * taken[size] / (1 << 8 * size)
+            raise ListError(f"it takes {share:.2g} % of all IPv{4 if size == 4 else 6} addresses")
+    return ListFacts(facts.content, entries, tuple(f"{count} of {owner}" for owner, count in dropped.most_common()))
+
+
+def keep_unshared(
+    path: Path, shared: AddressTable, facts: AddressFacts, dropped: Counter[str] | None = None
+) -> Iterator[Network]:
+    """Yield the networks of the list at `path` but those that touch `shared`; `dropped` counts them by owner."""
+    for network in parse_addresses(read_chunks(path), facts):
+        owner = shared.find_overlap(network)
+        if not owner:
+            yield network
+        elif dropped is not None:
+            dropped[owner] += 1
+
+
+def _check_sense(facts: ParsedFacts, confidential: bool) -> None:
     if not facts.content:
         raise ListError("there is nothing in it")
     if not facts.is_list:
@@ -78,7 +120,6 @@ def inspect_list(path: Path, format_: str, protection: Protection, confidential:
             "" if confidential else next((f", for example '{kept[0].text}'" for kept in facts.examples.values()), "")
         )
         raise ListError(f"no list: {facts.junk} of {facts.content} lines make no sense{shown}")
-    return ListFacts(facts.content, facts.entries, tuple(format_name(name) for name in dropped))
 
 
 def check_shrinking(entries: int, before: int) -> None:

@@ -36,7 +36,7 @@ class SourceReport:
     size: int = 0
     fetched: float = 0.0  # when the copy in force came
     checked: float = 0.0  # when a server last said that it is current
-    dropped: tuple[str, ...] = ()  # protected names that the list wanted to block
+    dropped: tuple[str, ...] = ()  # protected names that the list wanted to block; `3 of OWNER` for shared addresses
     etag: str = ""
     last_modified: str = ""
 
@@ -48,13 +48,17 @@ class SourceReport:
 
 @dataclass(frozen=True, slots=True)
 class SyncReport:
-    """All of a sync. `finished` is in epoch seconds; `names` and `urls` are those of the image."""
+    """All of a sync. `finished` is in epoch seconds; `names` and `urls` are those of the image.
+
+    `addresses` are the different ones and prefixes of the address table.
+    """
 
     sources: tuple[SourceReport, ...]
     finished: float = 0.0
     image: str = ""
     names: int = 0
     urls: int = 0
+    addresses: int = 0
 
     @property
     def has_gaps(self) -> bool:

@@ -16,11 +16,14 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from guardian.blocklist.address_lists import AddressSource, compile_addresses
+from guardian.blocklist.addresses import FORMAT as ADDRESSES
+from guardian.blocklist.addresses import AddressTable, build_table
 from guardian.blocklist.compile import Source as CompileSource
 from guardian.blocklist.compile import compile_image
-from guardian.catalogue import Source, SourceAction, load_catalogue, load_sources
+from guardian.catalogue import KnownAddresses, Source, SourceAction, load_addresses, load_catalogue, load_sources
 from guardian.catalogue.shapes import Words
-from guardian.catalogue.starter import starter_sources
+from guardian.catalogue.starter import starter_addresses, starter_sources
 from guardian.config import Config
 from guardian.errors import ListError
 from guardian.hotline.fetch import Limits, Validators, fetch
@@ -29,11 +32,14 @@ from guardian.hotline.guard import (
     ListFacts,
     Protection,
     check_shrinking,
+    inspect_addresses,
     inspect_list,
+    keep_unshared,
     leave_out,
     read_chunks,
 )
 from guardian.hotline.report import SourceReport, SourceState, SyncReport, load_report, save_report
+from guardian.store.addresses import address_file, write_addresses
 from guardian.store.images import write_image
 
 log = logging.getLogger(__name__)
@@ -71,8 +77,9 @@ def sync_lists(config: Config, options: SyncOptions = EVERYTHING, progress: Prog
     folder = Path(config.state) / "lists" / "sources"
     folder.mkdir(parents=True, exist_ok=True)
     with _lock(folder.parent / "sync.lock"):
-        catalogue = load_catalogue()
-        keeper = _Keeper(folder, Protection(catalogue.protected, catalogue.protected_exact), options)
+        catalogue, known = load_catalogue(), load_addresses()
+        shared = _make_shared(known)
+        keeper = _Keeper(folder, Protection(catalogue.protected, catalogue.protected_exact), shared, options)
         before = _load_before(folder.parent / "state.json")
         reports = []
         for index, (source_id, source) in enumerate(sources.items()):
@@ -86,16 +93,28 @@ def sync_lists(config: Config, options: SyncOptions = EVERYTHING, progress: Prog
             lambda share, what: report(_FETCH_SHARE + (1 - _FETCH_SHARE) * share, what),
         )
         write_image(config.lists.image, (memoryview(chunk).cast("B") for chunk in compiled.chunks))
-        done = SyncReport(tuple(reports), time.time(), config.lists.image, compiled.name_count, compiled.url_count)
+        table = compile_addresses(
+            [*starter_addresses(known), *_address_copies(folder, sources, reports, shared)], time.time()
+        )
+        write_addresses(address_file(config.state), table)
+        counts = (compiled.name_count, compiled.url_count, table.count)
+        done = SyncReport(tuple(reports), time.time(), config.lists.image, *counts)
         save_report(folder.parent / "state.json", done)
     report(1.0, "done")
-    log.info("event=synced sources=%d names=%d gaps=%s", len(reports), done.names, done.has_gaps)
+    log.info(
+        "event=synced sources=%d names=%d addresses=%d gaps=%s", len(reports), done.names, done.addresses, done.has_gaps
+    )
     return done
 
 
 def read_report(config: Config) -> SyncReport | None:
     """Return the report of the last sync, or None. Raises ListError for a broken file."""
     return load_report(Path(config.state) / "lists" / "state.json")
+
+
+def _make_shared(known: KnownAddresses) -> AddressTable:
+    """The addresses that no fetched list may hold, by owner."""
+    return build_table((owner, network) for owner, networks in known.shared.items() for network in networks)
 
 
 def _choose_sources(config: Config) -> dict[str, Source]:
@@ -135,9 +154,10 @@ def _lock(path: Path) -> Iterator[None]:
 class _Keeper:
     """Keeps the last good copy of each list: `ID.list` as it came, `ID.kept` without protected names if it had any."""
 
-    def __init__(self, folder: Path, protection: Protection, options: SyncOptions) -> None:
+    def __init__(self, folder: Path, protection: Protection, shared: AddressTable, options: SyncOptions) -> None:
         self._folder = folder
         self._protection = protection
+        self._shared = shared
         self._options = options
 
     def update(self, source_id: str, source: Source, before: SourceReport | None) -> SourceReport:
@@ -194,6 +214,8 @@ class _Keeper:
         )
 
     def _inspect(self, path: Path, source: Source) -> ListFacts:
+        if source.format == ADDRESSES:
+            return inspect_addresses(path, self._shared)
         confidential = any(tag.startswith("mandatory:") for tag in source.tags)
         protection = NO_PROTECTION if source.action is SourceAction.EXEMPT or _allows(source) else self._protection
         return inspect_list(path, source.format, protection, confidential)
@@ -203,7 +225,7 @@ class _Keeper:
         copy = self._folder / f"{source_id}.list"
         kept = self._folder / f"{source_id}.kept"
         facts = self._inspect(copy, source)
-        if not facts.dropped:
+        if not facts.dropped or source.format == ADDRESSES:  # addresses are left out when they are compiled
             kept.unlink(missing_ok=True)
             return facts
         log.info("event=protected_names_dropped source=%s count=%d", source_id, len(facts.dropped))
@@ -233,7 +255,7 @@ def _list_copies(
         source = sources[report.id]
         kept = folder / f"{report.id}.kept"
         path = kept if kept.exists() else folder / f"{report.id}.list"
-        if not report.is_usable:
+        if not report.is_usable or source.format == ADDRESSES:
             continue
         for tag in source.tags:
             yield CompileSource(
@@ -242,5 +264,20 @@ def _list_copies(
                 data=partial(read_chunks, path),
                 action="allow" if source.action is SourceAction.EXEMPT else "block",
                 format=source.format,
-                notes={"url": source.url, "licence": source.licence, "fetched": report.fetched},
+                notes=_note(source, report),
             )
+
+
+def _address_copies(
+    folder: Path, sources: Mapping[str, Source], reports: Sequence[SourceReport], shared: AddressTable
+) -> Iterator[AddressSource]:
+    """Yield the usable copies of lists of addresses for the table."""
+    for report in reports:
+        source = sources[report.id]
+        if report.is_usable and source.format == ADDRESSES:
+            read = partial(keep_unshared, folder / f"{report.id}.list", shared)
+            yield AddressSource(source.tags[0], report.id, read, _note(source, report))
+
+
+def _note(source: Source, report: SourceReport) -> dict[str, str | float]:
+    return {"url": source.url, "licence": source.licence, "fetched": report.fetched}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 from array import array
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from guardian.blocklist.image import Image
@@ -41,10 +41,17 @@ def _open_private(path: str, flags: int) -> int:
 
 
 def write_image(path: str | Path, chunks: Iterable[bytes | bytearray | memoryview | array[int]]) -> None:
-    """Write an image so that at every moment `path` is the old one or the new one, whole, also over a power cut.
+    """Write an image as `replace_file` does, checked byte for byte. Raises ListError, OSError."""
+    replace_file(path, chunks, lambda aside: map_image(aside).verify())
 
-    It is written beside `path` and synced, read back and checked byte for byte, and renamed. Raises ListError when
-    it does not pass the check, OSError when the disk does not take it; then `path` stays as it was.
+
+def replace_file(
+    path: str | Path, chunks: Iterable[bytes | bytearray | memoryview | array[int]], check: Callable[[Path], object]
+) -> None:
+    """Write a file so that at every moment `path` is the old one or the new one, whole, also over a power cut.
+
+    It is written beside `path` and synced, read back by `check`, and renamed. Raises what `check` raises when it does
+    not pass, OSError when the disk does not take it; then `path` stays as it was.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -55,7 +62,7 @@ def write_image(path: str | Path, chunks: Iterable[bytes | bytearray | memoryvie
                 file.write(chunk)
             file.flush()
             os.fsync(file.fileno())
-        map_image(aside).verify()
+        check(aside)
         os.replace(aside, path)
     except BaseException:
         aside.unlink(missing_ok=True)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections import Counter
 from collections.abc import Iterable
 from itertools import pairwise
 
+from guardian.blocklist.addresses import build_table
+from guardian.catalogue import load_addresses
 from guardian.names import count_labels, format_name, is_below, parse_name, suffixes
 from guardian.policy.model import Catalogue, HelpKind, Visibility, YouTube
 
@@ -77,8 +80,33 @@ def test_ways_around_are_known(catalogue: Catalogue) -> None:
     ]
     assert {"mask.icloud.com", "mask-h2.icloud.com"} <= tagged["bypass:relay"]
     assert "use-application-dns.net" in tagged["bypass:canary"]
+    assert "cloudflare-ech.com" in tagged["bypass:ech"]
+    assert {"torproject.org", "i2p.net"} <= tagged["bypass:tor"]
     assert tagged["bypass:doh"] - {"bypass-doh.guardian.test"} <= tagged["category:doh"]
     assert tagged["bypass:proxy"] - {"bypass-proxy.guardian.test"} <= tagged["category:redirectors"]
+
+
+def test_addresses_of_ways_around_are_known_and_touch_nobody_else(catalogue: Catalogue) -> None:
+    known = load_addresses()
+    assert set(known.tagged) <= set(catalogue.tagged), "each has a name to try as well"
+    table = build_table((tag, network) for tag, networks in known.tagged.items() for network in networks)
+    wanted = {
+        "bypass:doh": """1.1.1.1 1.0.0.1 2606:4700:4700::1111 2606:4700:4700::1001 8.8.8.8 8.8.4.4 2001:4860:4860::8888
+            2001:4860:4860::8844 9.9.9.9 149.112.112.112 2620:fe::fe 208.67.222.222 94.140.14.14 185.228.168.168
+            45.90.28.200 2a07:a8c0::77 194.242.2.2 77.88.8.8""",
+        "bypass:tor": "128.31.0.39 2001:67c:289c::9",
+        "bypass:vpn": "162.159.192.1",
+    }
+    for tag, texts_ in wanted.items():
+        for text in texts_.split():
+            assert table.lookup(ipaddress.ip_address(text).packed) == tag, text
+    assert table.count == sum(map(len, known.tagged.values())), "no address has two kinds"
+    for network in (network for networks in known.tagged.values() for network in networks):
+        assert network.bits >= (24 if len(network.first) == 4 else 32), f"{network} is wide for hand-made data"
+    shared = build_table((owner, network) for owner, networks in known.shared.items() for network in networks)
+    assert shared.count == sum(map(len, known.shared.values()))
+    assert shared.lookup(ipaddress.ip_address("104.16.132.229").packed) == "cloudflare"
+    assert shared.lookup(ipaddress.ip_address("17.248.131.13").packed) == "apple"
 
 
 def test_safe_search_covers_every_engine_and_country(catalogue: Catalogue) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from guardian.catalogue import find_data, load_catalogue, make_test_name
+from guardian.catalogue import find_data, load_addresses, load_catalogue, make_test_name
 from guardian.errors import ConfigError
 from guardian.names import parse_name
 from guardian.policy.model import Catalogue
@@ -47,6 +47,9 @@ def test_the_gateway_leaves_out_what_only_images_need(catalogue: Catalogue) -> N
         ("presets.yaml", "mon-sun 19:30-07:00", "mon-sun 19:30", "not a window"),
         ("starter.yaml", '"category:dating"', '"category:dateing"', "did you mean 'category:dating'"),
         ("bypass.yaml", "category: doh", "category: dooh", "did you mean 'doh'"),
+        ("bypass.yaml", "addresses: 162.159.192.0/24", "addresses: 10.0.0.1", "no public address"),
+        ("bypass.yaml", "addresses: 162.159.192.0/24", "adresses: 162.159.192.0/24", "did you mean 'addresses'"),
+        ("bypass.yaml", "apple: 17.0.0.0/8", "apple: 17.0.0.0/7", "takes too much"),
         ("categories.yaml", "ru: Вирусы", "rs: Вирусы", "no text in ru"),
         ("safe_search.yaml", "names: search.brave.com", "names: www.bing.com", "rewritten twice"),
         ("safe_search.yaml", "names: search.brave.com", "names: safe.duckduckgo.com", "rewritten twice"),
@@ -65,3 +68,16 @@ def test_a_mistake_is_reported_with_its_line(tmp_path: Path, file: str, old: str
         name, _, line = problem.where.rpartition(":")
         assert name == str(path) and int(line) <= text.count("\n") + 1
     assert any(expected in problem.message for problem in caught.value.problems)
+
+
+def test_addresses_by_kind_and_by_owner(tmp_path: Path) -> None:
+    (tmp_path / "bypass.yaml").write_text(
+        "bypass:\n  doh: {names: dns.example, addresses: 8.8.8.8 2a00::1}\n  vpn: {addresses: 9.9.0.0/16}\n"
+        "  relay: {names: relay.example}\nshared: {cdn: 104.16.0.0/13}\n"
+    )
+    known = load_addresses(str(tmp_path))
+    assert {tag: list(map(str, networks)) for tag, networks in known.tagged.items()} == {
+        "bypass:doh": ["8.8.8.8/32", "2a00::1/128"],
+        "bypass:vpn": ["9.9.0.0/16"],
+    }
+    assert [str(network) for network in known.shared["cdn"]] == ["104.16.0.0/13"]

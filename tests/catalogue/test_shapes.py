@@ -7,7 +7,16 @@ from typing import Any
 
 import pytest
 
-from guardian.catalogue.shapes import TAG_KINDS, read_bytes, read_names, read_tags, read_window, read_words
+from guardian.blocklist.addresses import parse_network
+from guardian.catalogue.shapes import (
+    TAG_KINDS,
+    read_bytes,
+    read_names,
+    read_networks,
+    read_tags,
+    read_window,
+    read_words,
+)
 from guardian.errors import TextError
 from guardian.names import parse_name
 from guardian.policy.model import Window
@@ -21,6 +30,8 @@ EVERY_KIND = tuple(f"{kind}:some_name" for kind in TAG_KINDS)
     [
         (read_names, "", ()),
         (read_names, "  A.Example\n b.example ", (parse_name("a.example"), parse_name("b.example"))),
+        (read_networks, "", ()),
+        (read_networks, "8.8.8.8\n 2a00::/32 ", (parse_network("8.8.8.8"), parse_network("2a00::/32"))),
         (read_words, "", ()),
         (read_words, "adult\n self_harm\tfile-hosts", ("adult", "self_harm", "file-hosts")),
         (read_window, "sun-thu 21:30-07:00", Window(WEEK_NIGHTS, 21 * 60 + 30, 7 * 60, "bedtime")),
@@ -39,6 +50,9 @@ def test_what_a_text_means(reader: Callable[[str], Any], text: str, value: objec
     [
         (read_names, "a.example b..example", "empty label"),
         (read_names, "a.example A.example", "'a.example' is given twice"),
+        (read_networks, "8.8.8.8 dns.google", "'dns.google' is not an address"),
+        (read_networks, "192.168.1.1", "no public address"),
+        (read_networks, "8.8.8.8 8.8.8.8/32", "'8.8.8.8/32' is given twice"),
         (read_words, "Adult", "'Adult' is not an id"),
         (read_words, "adult ../passwd", "'../passwd' is not an id"),
         (read_words, "-adult", "not an id"),

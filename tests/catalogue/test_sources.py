@@ -27,6 +27,9 @@ def test_sources_are_complete(catalogue: Catalogue) -> None:
     fetched = {tag for s in sources.values() if s.enabled and s.action is SourceAction.LIST for tag in s.tags}
     assert {f"category:{name}" for name in WANTED} <= fetched
     assert len({source.url for source in sources.values()}) == len(sources)
+    of_addresses = [source for source in sources.values() if source.format == "addresses"]
+    assert {tag for source in of_addresses for tag in source.tags} >= {"bypass:tor", "bypass:vpn", "bypass:proxy"}
+    assert any(source.enabled and source.tags == ("bypass:tor",) for source in of_addresses)
 
 
 @pytest.mark.parametrize(
@@ -38,13 +41,16 @@ def test_sources_are_complete(catalogue: Catalogue) -> None:
         ("limit: 5G", "not a size"),
         ("action: blok", "none of"),
         ("lisence: MIT", "did you mean 'licence'"),
+        ("format: addresses", "one tag, of the kind bypass:NAME"),
+        ('format: addresses\n    tags: "bypass:tor bypass:vpn"', "one tag, of the kind bypass:NAME"),
+        ("format: addresses\n    tags: bypass:tor\n    action: exempt", "cannot exempt"),
     ],
 )
 def test_a_mistake_in_sources_is_reported(tmp_path: Path, field: str, expected: str) -> None:
     path = tmp_path / "sources.yaml"
     source = {"url": "https://example.org/list", "tags": "category:adult"}
-    key, _, value = field.partition(": ")
-    lines = [f"    {name}: {text}\n" for name, text in (source | {key: value}).items()]
+    mistake = dict(line.strip().split(": ", 1) for line in field.splitlines())
+    lines = [f"    {name}: {text}\n" for name, text in (source | mistake).items()]
     path.write_text("sources:\n  mine:\n" + "".join(lines))
     with pytest.raises(ConfigError) as caught:
         load_sources(str(path))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from guardian.blocklist.address_lists import AddressFacts
 from guardian.blocklist.image import Image
-from guardian.catalogue import make_test_name
-from guardian.catalogue.starter import STARTER, compile_starter, starter_sources
+from guardian.catalogue import load_addresses, make_test_name
+from guardian.catalogue.starter import STARTER, compile_starter, starter_addresses, starter_sources
 from guardian.names import parse_name
 from guardian.policy.model import Catalogue
 
@@ -29,3 +30,10 @@ def test_the_image_knows_every_starter_name(catalogue: Catalogue) -> None:
     ]
     assert missing == [] and set(image.tags) == set(catalogue.tagged)
     assert image.lookup(parse_name("guardian.test")) == 0
+
+
+def test_each_kind_with_addresses_is_one_list_of_them() -> None:
+    known = load_addresses()
+    sources = starter_addresses(known)
+    assert {source.tag: tuple(source.read(AddressFacts())) for source in sources} == dict(known.tagged)
+    assert {source.name for source in sources} == {STARTER}

@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from guardian.blocklist.addresses import build_table, parse_network
+from guardian.store.addresses import address_file, write_addresses
+
 Guardian = Callable[..., subprocess.CompletedProcess[str]]
 ROOT = Path(__file__).parents[2]
 
@@ -56,6 +59,18 @@ def test_problems_of_all_files_in_one_go(guardian: Guardian, folder: Path) -> No
     ):
         assert part in done.stderr
     assert "no problems" not in done.stdout
+
+
+def test_a_table_of_addresses_is_looked_at(guardian: Guardian, folder: Path) -> None:
+    assert " addresses\n" in guardian("check").stdout
+    path = Path(address_file(str(folder / "state")))
+    write_addresses(path, build_table([("bypass:tor", parse_network("5.6.7.8"))]))
+    done = guardian("check")
+    assert done.returncode == 0 and f"addresses: {path}, 1 addresses and prefixes" in done.stdout
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    done = guardian("check")
+    assert done.returncode == 2
+    assert f"{path}: the address list is damaged: its checksum is wrong; run 'guardian sync'" in done.stderr
 
 
 def test_json(guardian: Guardian, folder: Path) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from guardian.cli.lists import ProgressBar, add_arguments, run
+from guardian.config import load_config
+from guardian.hotline.sync import sync_lists
 from guardian.store.images import map_image
 
 
@@ -23,6 +25,7 @@ def lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]
 
     def call(*words: str) -> int:
         parser = argparse.ArgumentParser(prog="guardian lists")
+        parser.set_defaults(config="guardian.yaml")
         add_arguments(parser)
         return run(parser.parse_args(words))
 
@@ -142,3 +145,43 @@ def test_a_mandatory_entry_is_not_named(lists: Callable[..., int], capsys: pytes
     assert lists("lookup", "home.image", "a.b.help.example", "--json") == 0
     answers = json.loads(capsys.readouterr().out)
     assert answers == [{"name": "a.b.help.example", "tags": ["mandatory:test"], "matched": {}, "entries": []}]
+
+
+def test_find_looks_names_and_addresses_up_in_what_is_in_force(
+    lists: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("guardian.yaml").write_text(
+        "state: state\nupstreams: {servers: [192.0.2.1]}\nlists: {sources: sources.yaml}\n"
+    )
+    Path("exits.txt").write_text("5.6.7.8\n5.6.8.0/24 # rented\n0.0.0.0 ads.example\n10.0.0.1\n5.6.9.9:443\n")
+    Path("sources.yaml").write_text("sources:\n  exits: {url: exits.txt, format: addresses, tags: bypass:tor}\n")
+    before = ("find", "8.8.8.8", "[2001:4860:4860::8844]", "dns.google", "::ffff:1.1.1.1")
+    assert lists(*before) == 0, "the starter data, before the first sync"
+    assert capsys.readouterr().out.splitlines() == [
+        "8.8.8.8: bypass:doh",
+        "[2001:4860:4860::8844]: bypass:doh",
+        "dns.google: category:doh (entry dns.google)",
+        "dns.google: bypass:doh (entry dns.google)",
+        "::ffff:1.1.1.1: bypass:doh",
+    ]
+    assert lists("find", "5.6.8.77") == 1
+    sync_lists(load_config("guardian.yaml"))
+    capsys.readouterr()
+    assert lists("find", "5.6.8.77", "5.6.10.1", "8.8.8.8", "--json") == 1
+    assert [answer["tags"] for answer in json.loads(capsys.readouterr().out)] == [["bypass:tor"], [], ["bypass:doh"]]
+    assert lists("find", "1.2.3.4.5..") == 2
+    assert "empty label" in capsys.readouterr().err
+
+    assert lists("show", "state/lists/addresses") == 0
+    shown = capsys.readouterr().out
+    assert "addresses and prefixes" in shown and "bypass:tor" in shown
+    assert "1 with-a-name:\n        line 3: 0.0.0.0 ads.example" in shown
+    assert "1 not-public:\n        line 4: 10.0.0.1" in shown
+    assert lists("show", "state/lists/addresses", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["sources"][-1]["entries"] == 3
+
+    table = Path("state/lists/addresses")
+    table.write_bytes(table.read_bytes()[:-3])
+    for words in (("show", "state/lists/addresses"), ("find", "8.8.8.8")):
+        assert lists(*words) == 1
+        assert "state/lists/addresses: the address list is cut off" in capsys.readouterr().err

@@ -14,6 +14,7 @@ import pytest
 
 from guardian.cli import main
 from guardian.names import parse_name
+from guardian.store.addresses import address_file, load_addresses
 from guardian.store.images import map_image
 
 
@@ -112,3 +113,18 @@ def test_a_running_gateway_is_told(config: Path, capsys: pytest.CaptureFixture[s
         assert json.loads(told.out)["reloaded"] is expected
         assert ("too busy" in told.err) is not expected
     assert heard == [{"verb": "reload"}] * 2
+
+
+def test_addresses_are_counted_and_what_others_share_is_told(
+    config: Path, site: tuple[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    url, folder = site
+    (folder / "exits.txt").write_text("5.6.7.8\n104.16.1.1\n17.1.2.3\n17.1.2.4\n")
+    with (config.parent / "sources.yaml").open("a") as file:
+        file.write(f"  exits: {{url: {url}/exits.txt, format: addresses, tags: bypass:tor}}\n")
+    assert main(["sync", "--config", str(config)]) == 0
+    told = capsys.readouterr().out
+    assert "protected, and left out: 2 of apple, 1 of cloudflare" in told
+    table = load_addresses(address_file(str(config.parent / "state")))
+    assert f" and {table.count} addresses from 2 lists, 0 with trouble" in told
+    assert table.lookup(bytes([5, 6, 7, 8])) == "bypass:tor"

@@ -6,7 +6,16 @@ from random import Random
 
 import pytest
 
-from tests.fuzz import fuzz_handle, fuzz_http, fuzz_leases, fuzz_lists, fuzz_message, fuzz_query, fuzz_yaml
+from tests.fuzz import (
+    fuzz_addresses,
+    fuzz_handle,
+    fuzz_http,
+    fuzz_leases,
+    fuzz_lists,
+    fuzz_message,
+    fuzz_query,
+    fuzz_yaml,
+)
 from tests.fuzz.driver import Check, Mutate, fuzz, mutate_bytes
 
 TARGETS = [
@@ -14,6 +23,7 @@ TARGETS = [
     pytest.param(fuzz_message.check, fuzz_message.SEEDS, mutate_bytes, 6_000, id="message"),
     pytest.param(fuzz_handle.check, fuzz_handle.SEEDS, mutate_bytes, 2_500, id="handle"),
     pytest.param(fuzz_lists.check, fuzz_lists.SEEDS, fuzz_lists.mutate, 800, id="lists"),
+    pytest.param(fuzz_addresses.check, fuzz_addresses.SEEDS, fuzz_addresses.mutate, 8_000, id="addresses"),
     pytest.param(fuzz_yaml.check, fuzz_yaml.SEEDS, fuzz_yaml.mutate, 100, id="yaml"),
     pytest.param(fuzz_leases.check, fuzz_leases.SEEDS, fuzz_leases.mutate, 10_000, id="leases"),
     pytest.param(fuzz_http.check, fuzz_http.SEEDS, fuzz_http.mutate, 25_000, id="http"),

@@ -8,8 +8,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from guardian.blocklist.address_lists import AddressFacts
+from guardian.blocklist.addresses import build_table, parse_network
 from guardian.errors import ListError
-from guardian.hotline.guard import NO_PROTECTION, Protection, check_shrinking, inspect_list, leave_out
+from guardian.hotline.guard import (
+    NO_PROTECTION,
+    Protection,
+    check_shrinking,
+    inspect_addresses,
+    inspect_list,
+    keep_unshared,
+    leave_out,
+)
 from guardian.names import parse_name, suffixes
 
 BELOW = ("captive.apple.com", "gov.md", "telefonulcopilului.md", "bt.ro")
@@ -104,3 +114,36 @@ def test_shrinking(entries: int, before: int, is_fine: bool) -> None:
     else:
         with pytest.raises(ListError, match=f"from {before} to {entries}"):
             check_shrinking(entries, before)
+
+
+SHARED = build_table(
+    (owner, parse_network(text))
+    for owner, text in (("cdn", "104.16.0.0/13"), ("cdn", "2606:4700::/32"), ("phones", "17.0.0.0/8"))
+)
+
+
+def test_addresses_that_many_sites_share_are_left_out_and_counted(tmp_path: Path) -> None:
+    path = tmp_path / "list"
+    path.write_text("8.8.8.8\n104.16.1.1\n104.0.0.0/8\n2606:4700::1\n17.1.2.3 443\n10.0.0.1\n9.9.9.0/24\n")
+    facts = inspect_addresses(path, SHARED)
+    assert (facts.content, facts.entries, facts.dropped) == (7, 2, ("3 of cdn", "1 of phones"))
+    seen = AddressFacts()
+    assert [str(network) for network in keep_unshared(path, SHARED, seen)] == ["8.8.8.8/32", "9.9.9.0/24"]
+    assert seen.refused == {"not-public": 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "nothing in it"),
+        ("# only this\n", "nothing in it"),
+        ("ads.example.com\n0.0.0.0 more.example.com\n8.8.8.8\n", "no list: 2 of 3 lines .* 'ads.example.com'"),
+        ("".join(f"{first}.0.0.0/8\n" for first in range(50, 59)), "3.5 % of all IPv4 addresses"),
+        ("2a00::/16\n2a01::/16\n2a02::/16\n2a03::/16\n2a04::/16\n", "0.0076 % of all IPv6 addresses"),
+    ],
+)
+def test_what_is_no_list_of_addresses_or_takes_too_much(tmp_path: Path, text: str, why: str) -> None:
+    path = tmp_path / "list"
+    path.write_text(text)
+    with pytest.raises(ListError, match=why):
+        inspect_addresses(path, SHARED)

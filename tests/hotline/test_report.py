@@ -34,7 +34,7 @@ sources = st.builds(
     etag=texts,
     last_modified=texts,
 )
-reports = st.builds(SyncReport, st.lists(sources, max_size=3).map(tuple), moments, texts, counts, counts)
+reports = st.builds(SyncReport, st.lists(sources, max_size=3).map(tuple), moments, texts, counts, counts, counts)
 BETS = SourceReport("bets", ("category:gambling",), SourceState.OK, entries=100)
 REPORT = SyncReport((BETS,), finished=1_790_000_000.0, image="/state/lists/guardian.image", names=100)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import subprocess
@@ -21,6 +22,7 @@ from guardian.hotline.fetch import Limits
 from guardian.hotline.report import SourceReport, SourceState, SyncReport
 from guardian.hotline.sync import SyncOptions, read_report, sync_lists
 from guardian.names import parse_name
+from guardian.store.addresses import address_file, load_addresses
 from guardian.store.images import map_image
 
 MakeConfig = Callable[..., Config]
@@ -321,3 +323,83 @@ def test_killed_in_the_middle_the_old_image_stays(web: Any, make_config: MakeCon
     folder = Path(config.state) / "lists"
     assert sorted(os.listdir(folder / "sources")) == ["chat.list", "games.list"]
     assert json.loads((folder / "state.json").read_bytes())["names"] == report.names
+
+
+def address_tag(config: Config, text: str) -> str:
+    return load_addresses(address_file(config.state)).lookup(ipaddress.ip_address(text).packed)
+
+
+def addresses(count: int) -> bytes:
+    return b"# exits\n" + b"".join(f"5.6.{number}.1\n".encode() for number in range(count))
+
+
+def test_lists_of_addresses(web: Any, make_config: MakeConfig) -> None:
+    """Fetched like the others; the starter's come first, and what many sites share is left out."""
+    relays = addresses(100) + b"2a00:dead::1\n104.16.1.1\n1.1.1.1\n192.168.1.1\n0.0.0.0/0\n"
+    web.pages["/relays"] = lambda x: (
+        x.send(b"HTTP/1.1 304 Not Modified\r\nConnection: close\r\n\r\n")
+        if x.headers.get("if-none-match") == '"r1"'
+        else x.answer(relays, ETag='"r1"')
+    )
+    web.pages["/vpn"] = lambda x: x.answer(b"9.8.0.0/16\n2a00:beef::/32 # rented\n")
+    web.pages["/doh"] = lambda x: x.answer(b"resolver.example\n")
+    config = make_config(
+        {
+            "relays": f"url: {web.url}/relays, format: addresses, tags: bypass:tor, licence: MIT",
+            "vpn": f"url: {web.url}/vpn, format: addresses, tags: bypass:vpn",
+            "doh": f"url: {web.url}/doh, tags: bypass:doh",
+        }
+    )
+    report = sync_lists(config, QUICK)
+    assert not report.has_gaps and read_report(config) == report
+    assert one(report, "relays").entries == 102 and one(report, "relays").dropped == ("1 of cloudflare",)
+    for text, tag in {
+        "5.6.99.1": "bypass:tor", "5.6.100.1": "", "2a00:dead::1": "bypass:tor", "9.8.7.6": "bypass:vpn",
+        "2a00:beef:1::2": "bypass:vpn", "1.1.1.1": "bypass:doh", "8.8.4.4": "bypass:doh", "104.16.1.1": "",
+        "162.159.192.7": "bypass:vpn", "192.168.1.1": "", "93.184.216.34": "", "::ffff:5.6.7.1": "bypass:tor",
+    }.items():  # fmt: skip
+        assert address_tag(config, text) == tag, text
+    assert tags_of(config, "resolver.example") == {"bypass:doh"}
+    table = load_addresses(address_file(config.state))
+    assert report.addresses == table.count > 100 + 250
+    facts = {source.name: source for source in table.sources if source.name != "starter"}
+    assert set(facts) == {"relays", "vpn"} and facts["relays"].notes["licence"] == "MIT"
+    assert facts["relays"].refused == {"not-public": 1, "too-wide": 1}
+    assert facts["relays"].examples["too-wide"] == [(106, "0.0.0.0/0")]
+    assert one(sync_lists(config, QUICK), "relays").state is SourceState.UNCHANGED
+    assert address_tag(config, "5.6.99.1") == "bypass:tor"
+    folder = Path(config.state) / "lists"
+    assert sorted(os.listdir(folder / "sources")) == ["doh.list", "relays.list", "vpn.list"]
+    assert sorted(os.listdir(folder)) == ["addresses", "guardian.image", "sources", "state.json", "sync.lock"]
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (addresses(9), "shrank from 100 to 9"),
+        (listing("name"), "no list"),
+        (b"0.0.0.0 ads.example.org\n" * 50, "no list"),
+        (b"".join(f"{first}.0.0.0/8\n".encode() for first in range(40, 90)), "of all IPv4 addresses"),
+        (b"10.0.0.1\n" * 50, "shrank from 100 to 0"),
+    ],
+)
+def test_addresses_that_are_not_believed_leave_the_last_good_ones(
+    body: bytes, why: str, web: Any, make_config: MakeConfig
+) -> None:
+    config = make_config({"relays": f"url: {web.url}/relays, format: addresses, tags: bypass:tor"})
+    web.pages["/relays"] = lambda x: x.answer(addresses(100))
+    sync_lists(config, QUICK)
+    web.pages["/relays"] = lambda x: x.answer(body, Content_Type="text/plain")
+    report = sync_lists(config, QUICK)
+    assert one(report, "relays").state is SourceState.REFUSED and why in one(report, "relays").reason
+    assert not report.has_gaps and one(report, "relays").entries == 100
+    assert address_tag(config, "5.6.99.1") == "bypass:tor" and address_tag(config, "40.1.2.3") == ""
+
+
+def test_without_internet_the_starter_addresses_are_there(make_config: MakeConfig) -> None:
+    config = make_config({"relays": "url: http://127.0.0.1:9/none, format: addresses, tags: bypass:tor"})
+    report = sync_lists(config, QUICK)
+    assert report.has_gaps and address_tag(config, "9.9.9.9") == "bypass:doh"
+    Path(address_file(config.state)).write_bytes(b"damaged")
+    sync_lists(config, replace(QUICK, offline=True))
+    assert address_tag(config, "9.9.9.9") == "bypass:doh"
