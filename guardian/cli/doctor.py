@@ -1,8 +1,9 @@
-"""Look for what goes wrong on networks, and say what to do: settings, ports, upstreams, lists, clock, memory.
+"""Look for what goes wrong on networks, and say what to do: settings, ports, upstreams, lists, clock, memory,
+and what the flow filter needs of this machine.
 
   guardian doctor                   one line a finding, with what to do
   guardian doctor --json            for programs
-  sudo guardian doctor              also sees which program holds a port
+  sudo guardian doctor              also sees which program holds a port, and the packet filter
 
 Exit code 0: nothing is broken (warnings may be there). 1: something is.
 """
@@ -22,6 +23,7 @@ from dataclasses import replace
 
 import guardian
 from guardian.cli import FAILED, OK, paint
+from guardian.cli.doctor_filter import check_filter
 from guardian.cli.doctor_machine import (
     FAIL,
     WARN,
@@ -93,6 +95,7 @@ def examine(path: str, now: float) -> Iterator[Finding]:
     yield from asyncio.run(check_upstreams(config))
     yield check_memory()
     yield from check_routers(config.dns.listen, config.filter.wan)
+    yield from check_filter(config)
 
 
 def _built() -> float:

@@ -27,7 +27,7 @@ from guardian.control import send
 from guardian.errors import GuardianError
 from guardian.home import make_state
 
-LONGEST_PAUSE = 30.0  # seconds between two starts of a gateway that keeps dying
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 5.0  # seconds between two starts of a gateway that keeps dying
 START_SECONDS = 15.0
 STOP_SECONDS = 10.0
 FIRST_FETCH = 5.0  # seconds after the start: first the home is online
@@ -82,7 +82,7 @@ class Supervisor:
         """Live until told to stop; return the exit code."""
         if not os.path.exists(self._config.lists.image):
             self._start("sync", "--offline", "--quiet").wait()
-        pause = 0.5
+        pause = FIRST_PAUSE
         welcomed = False
         while not self._stopping:
             started = time.monotonic()
@@ -94,11 +94,13 @@ class Supervisor:
             if self._stopping:
                 break
             code = self._gateway.returncode
-            if not welcomed:  # it never came up: the reason was printed, and trying again will not help
+            if not welcomed and code >= 0:  # it never came up and said why: trying again will not help
                 return code or 1
-            pause = 0.5 if time.monotonic() - started > STEADY_SECONDS else min(pause * 2, LONGEST_PAUSE)
-            print(f"guardian: the gateway ended ({code}); starting it again in {pause:.0f} s", file=sys.stderr)
+            if time.monotonic() - started > STEADY_SECONDS:
+                pause = FIRST_PAUSE
+            print(f"guardian: the gateway {describe_end(code)}; starting it again in {pause:g} s", file=sys.stderr)
             self._sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
         self._stop_all()
         return 0
 
@@ -158,6 +160,17 @@ class Supervisor:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+def describe_end(code: int) -> str:
+    """Return how a process ended, by its `returncode`: below zero it is the signal that ended it."""
+    if code >= 0:
+        return f"ended with exit code {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:  # a real-time signal
+        name = f"signal {-code}"
+    return f"was ended by {name}" + (" (it hung, or memory ran out)" if -code == signal.SIGKILL else "")
 
 
 def welcome(config: Config, path: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from guardian.config.text import Endpoint, Upstream
-from guardian.config.values import BlockMode, Config
+from guardian.config.values import BlockMode, Config, FilterConfig
 from guardian.errors import Problem
 from guardian.names import format_name
 from guardian.typed_yaml import Locate, decode, read_text
@@ -77,6 +77,7 @@ def _check(config: Config, locate: Locate) -> list[Problem]:
         *_check_upstreams(config, locate),
         *_check_block(config, locate),
         *_check_lists(config, locate),
+        *_check_filter(config.filter, locate),
     ]
     if not config.dns.clients:
         problems.append(
@@ -87,10 +88,6 @@ def _check(config: Config, locate: Locate) -> list[Problem]:
         )
     if config.dns.min_ttl > config.dns.max_ttl:
         problems.append(Problem(locate("dns", "min_ttl"), f"'min_ttl' is above 'max_ttl' ({config.dns.max_ttl})"))
-    if config.filter.enabled:
-        problems.append(
-            Problem(locate("filter", "enabled"), "the flow filter is not part of this version: write 'enabled: no'")
-        )
     if not config.state:
         problems.append(Problem(locate("state"), "'state' is empty: it names the directory of all that Guardian keeps"))
     return problems
@@ -187,3 +184,19 @@ def _check_lists(config: Config, locate: Locate) -> Iterator[Problem]:
         seen.add(entry.name)
         if not entry.file:
             yield Problem(locate("lists", "mandatory", index), f"the mandatory list '{entry.name}' needs a file")
+
+
+def _check_filter(config: FilterConfig, locate: Locate) -> Iterator[Problem]:
+    for key, names in (("lan", config.lan), ("wan", config.wan)):
+        if config.enabled and not names:
+            where = locate("filter", key if locate.is_given("filter", key) else "enabled")
+            yield Problem(
+                where, f"the flow filter stands between '{key}' and others: name its interfaces, see `ip link`"
+            )
+    taken: dict[str, str] = {}
+    for key, names in (("lan", config.lan), ("wan", config.wan)):
+        for index, name in enumerate(names):
+            if name in taken:
+                message = f"'{name}' is already in 'filter.{taken[name]}'"
+                yield Problem(locate("filter", key, index), message)
+            taken.setdefault(name, key)

@@ -214,9 +214,18 @@ def _read_quantity(text: str, units: dict[str, int], form: str) -> float:
 
 
 def read_word(text: str) -> str:
-    """Return a short id: letters, digits, `-` and `_`, as tags and interfaces are called."""
+    """Return a short id: letters, digits, `-` and `_`, as tags and groups are called."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", text):
         raise TextError(f"'{text[:80]}' is not a plain word of letters, digits and '-'")
+    return text
+
+
+def read_interface(text: str) -> str:
+    """Return the name of a network interface: what Linux takes as one and packet filters can write down."""
+    if len(text) > 15 or not re.fullmatch(r"[A-Za-z0-9_.][A-Za-z0-9_.-]*", text) or text in (".", ".."):
+        raise TextError(f"'{text[:80]}' is not an interface: at most 15 letters, digits, '.', '_' and '-', like br-lan")
+    if text == "lo":
+        raise TextError("'lo' is this machine itself: no other device is behind it")
     return text
 
 

@@ -20,6 +20,7 @@ from guardian.config.text import (
     read_duration,
     read_endpoint,
     read_file_name,
+    read_interface,
     read_network,
     read_number,
     read_seconds,
@@ -64,6 +65,11 @@ class BlockMode(enum.Enum):
 class OnFailure(enum.Enum):
     OPEN = "open"  # the home stays online, unfiltered
     CLOSED = "closed"  # no way out until Guardian is back
+
+
+class QuicMode(enum.Enum):
+    REFUSE = "refuse"  # filtered devices get an ICMP refusal at once, and browsers take TCP
+    INSPECT = "inspect"  # the name is read from the Initial packets
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,12 +170,14 @@ class WebConfig:
 
 @dataclass(frozen=True, slots=True)
 class FilterConfig:
-    """The flow filter; its keys are known, but it cannot be switched on yet."""
+    """The flow filter: what it stands between, and what holds for the home when it cannot judge."""
 
     enabled: bool = False
-    lan: tuple[str, ...] = field(default=(), metadata=_by(read_word))  # interfaces
-    wan: tuple[str, ...] = field(default=(), metadata=_by(read_word))
+    lan: tuple[str, ...] = field(default=(), metadata=_by(read_interface))  # names; not empty when enabled
+    wan: tuple[str, ...] = field(default=(), metadata=_by(read_interface))  # the same, and none that is in `lan`
     on_failure: OnFailure = OnFailure.OPEN
+    quic: QuicMode = QuicMode.REFUSE
+    queue: int = field(default=53, metadata=_by(read_number(0, 65535)))  # NFQUEUE number
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import dns.message
 import dns.query
 import pytest
 
-from guardian.cli.run import prepare, welcome
+from guardian.cli.run import describe_end, prepare, welcome
 from guardian.config import load_config
 from guardian.store.images import map_image
 from guardian.store.settings import load_household
@@ -45,15 +46,19 @@ class Supervised(Running):
     def output(self) -> str:
         return (self.folder / "output").read_text()
 
-    def processes(self) -> set[int]:
-        """All processes that have this gateway's settings on their command line."""
+    def gateways(self) -> set[int]:
+        """Those of the processes that answer, or will."""
+        return self.processes(b"gateway")
+
+    def processes(self, word: bytes = b"guardian") -> set[int]:
+        """All processes that have this gateway's settings, and `word`, on their command line."""
         found = set()
         for path in Path("/proc").glob("[0-9]*/cmdline"):
             try:
                 words = path.read_bytes().split(b"\0")
             except OSError:
                 continue  # it has just ended
-            if str(self.config).encode() in words and b"guardian" in words:
+            if str(self.config).encode() in words and word in words:
                 found.add(int(path.parent.name))
         return found
 
@@ -114,8 +119,47 @@ def test_a_gateway_that_dies_is_started_again(home: Supervised) -> None:
     os.kill(first, signal.SIGKILL)
     wait_for(lambda: is_up(home) and home.status()["pid"] != first)
     assert addresses(home.ask("category-adult.guardian.test", source=CHILD)) == ["127.0.0.1"]
-    assert "the gateway ended (-9); starting it again" in home.log()
+    assert "the gateway was ended by SIGKILL (it hung, or memory ran out); starting it again in 0.5 s" in home.log()
     assert home.output().count("Ctrl-C ends it") == 1
+
+
+def test_it_is_started_again_as_often_as_it_dies(home: Supervised) -> None:
+    """A signal, or its own end; the pauses grow, but it never gives up."""
+    home.run_all("--offline")
+    seen = set()
+    for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV, signal.SIGKILL):
+        pid = home.status()["pid"]
+        seen.add(pid)
+        os.kill(pid, number)
+        wait_for(lambda: is_up(home) and home.status()["pid"] not in seen, 30)
+    ends = [line for line in home.log().splitlines() if "starting it again" in line]
+    assert [line.rpartition(" in ")[2] for line in ends] == ["0.5 s", "1 s", "2 s", "4 s"]
+    assert "ended with exit code 0;" in ends[1] and "was ended by SIGSEGV;" in ends[2]
+
+
+def test_a_gateway_killed_before_it_was_up_is_started_again(home: Supervised) -> None:
+    """Nobody told a reason, so the next try may come up: a kill is no wrong setting."""
+    (home.folder / "sources.yaml").write_text("sources: {}\n")
+    starting = threading.Thread(target=home.run_all, args=("--offline",))
+    starting.start()
+    first = wait_for(home.gateways)
+    os.kill(first.pop(), signal.SIGKILL)
+    starting.join(40)
+    wait_for(lambda: is_up(home))
+    assert "was ended by SIGKILL" in home.log()
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        (0, "ended with exit code 0"),
+        (-signal.SIGKILL, "was ended by SIGKILL (it hung, or memory ran out)"),
+        (-signal.SIGABRT, "was ended by SIGABRT"),
+        (-40, "was ended by signal 40"),
+    ],
+)
+def test_how_it_ended(code: int, text: str) -> None:
+    assert describe_end(code) == text
 
 
 def test_no_gateway_is_left_when_the_supervisor_is_killed(home: Supervised) -> None:

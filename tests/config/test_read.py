@@ -14,6 +14,7 @@ from guardian.config import (
     Config,
     Endpoint,
     OnFailure,
+    QuicMode,
     Strategy,
     find_config,
     load_config,
@@ -79,7 +80,7 @@ lists:
 history: {path: /run/h.db, snapshot: h.db, retention_days: 7, size_mb: 8, flush_seconds: 10s}
 control: {socket: /run/g.sock, group: guardian}
 web: {listen: ["127.0.0.1:8080"]}
-filter: {enabled: no, lan: [br-lan], wan: [eth0], on_failure: closed}
+filter: {enabled: yes, lan: [br-lan, wlan0.2], wan: [eth0], on_failure: closed, quic: inspect, queue: 0}
 """
     config = parse_config(text, "/etc/g/guardian.yaml")
     assert config.state == "/etc/g/s"
@@ -98,7 +99,10 @@ filter: {enabled: no, lan: [br-lan], wan: [eth0], on_failure: closed}
     assert (config.history.path, config.history.snapshot) == ("/run/h.db", "/etc/g/h.db")
     assert config.history.flush_seconds == 10.0
     assert config.control.socket == "/run/g.sock"
-    assert config.filter.on_failure is OnFailure.CLOSED
+    assert config.filter.enabled
+    assert (config.filter.lan, config.filter.wan) == (("br-lan", "wlan0.2"), ("eth0",))
+    assert (config.filter.on_failure, config.filter.quic) == (OnFailure.CLOSED, QuicMode.INSPECT)
+    assert config.filter.queue == 0
 
 
 @pytest.mark.parametrize(
@@ -121,7 +125,19 @@ filter: {enabled: no, lan: [br-lan], wan: [eth0], on_failure: closed}
         (LEAST + "language: de", "g.yaml:2: 'language': 'de' is none of ro, ru, en"),
         (LEAST + "log_level: inf", "g.yaml:2: 'log_level': 'inf' is none of debug, info, warning, error, did you mean"),
         (LEAST + "state: ''", "g.yaml:2: 'state' is empty"),
-        (LEAST + "filter: {enabled: yes}", "g.yaml:2: the flow filter is not part of this version"),
+        (LEAST + "filter:\n  enabled: yes\n  wan: [eth0]", "g.yaml:3: the flow filter stands between 'lan' and others"),
+        (LEAST + "filter:\n  enabled: yes\n  lan: [a]\n  wan: []", "g.yaml:5: the flow filter stands between 'wan'"),
+        (LEAST + "filter:\n  lan: [a]\n  wan:\n  - b\n  - a", "g.yaml:6: 'a' is already in 'filter.lan'"),
+        (LEAST + "filter: {lan: [a, a]}", "g.yaml:2: 'a' is already in 'filter.lan'"),
+        (
+            LEAST + "filter:\n  enabled: yes\n  wan: [w]\n  lan:\n  - eth 0",
+            "g.yaml:6: 'lan': 'eth 0' is not an interface",
+        ),
+        (LEAST + "filter: {lan: [lo]}", "g.yaml:2: 'lan': 'lo' is this machine itself"),
+        (LEAST + "filter: {lan: eth0}", "g.yaml:2: 'lan': must be a list"),
+        (LEAST + "filter: {on_failure: opne}", "g.yaml:2: 'on_failure': 'opne' is none of open, closed, did you mean"),
+        (LEAST + "filter: {quic: allow}", "g.yaml:2: 'quic': 'allow' is none of refuse, inspect"),
+        (LEAST + "filter: {queue: 65536}", "g.yaml:2: 'queue': 65536 is not between 0 and 65535"),
         (LEAST + "block: {other: page}", "g.yaml:2: 'other: page' needs an address"),
         (LEAST + "block:\n  ttl: 5\n  mandatory: page", "g.yaml:4: 'mandatory: page' needs an address"),
         (LEAST + "forward:\n- {domain: a, upstreams: []}", "g.yaml:3: 'upstreams' is empty"),
@@ -164,7 +180,7 @@ def test_names_are_fine_where_something_resolves_them() -> None:
 
 def test_all_problems_come_in_one_go_in_file_order() -> None:
     text = "dns:\n  listen: [localhost]\n  clients: []\nupstream:\n  servers: []\nweb:\n  listen: [1]\n"
-    text += "filter: {enabled: yes}\n"
+    text += "filter: {enabled: yes, wan: [lo]}\n"
     assert [problem.split(":")[1] for problem in problems_of(text + LEAST)] == ["2", "3", "4", "7", "8"]
 
 

@@ -16,6 +16,7 @@ from guardian.config.text import (
     read_choice,
     read_duration,
     read_endpoint,
+    read_interface,
     read_network,
     read_number,
     read_seconds,
@@ -156,9 +157,30 @@ def test_refused_quantities(read: Callable[[str], Any], text: str) -> None:
         read(text)
 
 
+@pytest.mark.parametrize("text", ["eth0", "br-lan", "wlan0.20", "_x", "a" * 15, "lo0", "..."])
+def test_interfaces(text: str) -> None:
+    assert read_interface(text) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a" * 16, "lo", ".", "..", "a b", "eth+", "eth*", "e/0", 'e"0', "-i", "e\n", "é0", "a:1", "@x", "a\0b"]
+)
+def test_bad_interfaces(text: str) -> None:
+    with pytest.raises(TextError):
+        read_interface(text)
+
+
 @given(st.text(max_size=60) | st.text(alphabet="tls:/[]@?.=1a,%\0", max_size=40))
 def test_any_text_is_a_value_or_a_text_error(text: str) -> None:
-    for read in (read_upstream, read_endpoint(53), read_network, read_size, read_duration(0, 9), read_number(0, 9)):
+    for read in (
+        read_upstream,
+        read_endpoint(53),
+        read_network,
+        read_size,
+        read_duration(0, 9),
+        read_number(0, 9),
+        read_interface,
+    ):
         try:
             read(text)
         except TextError as error:

@@ -6,7 +6,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from guardian.config import BlockMode, DnsConfig, LocalConfig, UpstreamConfig
+from guardian.config import BlockMode, DnsConfig, FilterConfig, LocalConfig, OnFailure, QuicMode, UpstreamConfig
 from guardian.config.text import read_upstream
 from guardian.config.values import BlockConfig, Config
 from guardian.names import parse_name
@@ -34,6 +34,12 @@ def test_names_and_modes() -> None:
     assert LocalConfig().name == parse_name("guardian.home.arpa")
     assert LocalConfig().zone == parse_name("home.arpa")
     assert BlockConfig().mandatory is BlockMode.PAGE
+
+
+def test_the_filter_is_off_until_somebody_names_its_interfaces() -> None:
+    config = FilterConfig()
+    assert (config.enabled, config.lan, config.wan) == (False, (), ())
+    assert (config.on_failure, config.quic, config.queue) == (OnFailure.OPEN, QuicMode.REFUSE, 53)
 
 
 def test_settings_live_in_the_state_directory() -> None:
