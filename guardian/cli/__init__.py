@@ -28,6 +28,8 @@ COMMANDS = {
     "lists": "compile, fetch and look into lists",
     "household": "export, import, show and pause what parents set",
     "status": "ask the running gateway how it is",
+    "usage": "tell how long each profile was online, and what its limits leave",
+    "alerts": "tell which devices tried to get around the filter",
     "doctor": "look for what goes wrong on networks, and say what to do",
 }
 

@@ -4,7 +4,8 @@
   guardian explain --device 192.168.1.23 example.com --at 2026-11-23T21:05
   guardian explain --profile ana --household home.yaml tiktok.com roblox.com
 
-Works offline and without root, from the settings and lists on this machine. The time is the household's local time.
+Works offline and without root, from the settings, lists and counted minutes on this machine. The time is the
+household's local time.
 A device is named by its id, its name, a MAC or an address.
 """
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from guardian.policy.compile import Policy
     from guardian.policy.explain import Explanation
     from guardian.policy.posture import Posture
+    from guardian.policy.usage import Usage
 
 _COLOURS = {Action.ALLOW: "green", Action.BLOCK: "red", Action.REWRITE: "yellow"}
 
@@ -58,6 +60,7 @@ def run(args: argparse.Namespace) -> int:
     from guardian.catalogue import load_catalogue
     from guardian.policy.compile import compile_policy
     from guardian.policy.explain import explain
+    from guardian.policy.minutes import minutes_left
     from guardian.policy.posture import posture_of, posture_of_profile
 
     names = [_read_site(text) for text in args.names]
@@ -67,8 +70,9 @@ def run(args: argparse.Namespace) -> int:
     catalogue = load_catalogue()
     household = _find_household(config, args.household, catalogue)
     lists, lists_from = _open_lists(config, catalogue)
-    policy = compile_policy(household, catalogue, lists)
     now = _read_time(args.at, household)
+    usage, usage_error = _load_usage(config)
+    policy = compile_policy(household, catalogue, lists, usage)
     asker = _find_profile(household, args.profile) if args.profile else _find_device(household, args.device)
     posture = (
         posture_of_profile(policy, asker.profile, now)
@@ -77,9 +81,12 @@ def run(args: argparse.Namespace) -> int:
     )
     results = [(name, explain(policy, posture, name, now)) for name in names]
     if args.json:
-        print(json.dumps(_as_json(asker, posture, household, now, lists_from, results), ensure_ascii=False, indent=2))
+        tree = _as_json(asker, posture, policy, now, lists_from, results)
+        print(json.dumps(tree | {"minutes_error": usage_error}, ensure_ascii=False, indent=2))
         return OK
     _print(policy, asker, posture, now, lists_from, results)
+    if usage_error and any(found.left < FOREVER for found in minutes_left(policy, posture.profile, now)):
+        print(f"\nMinutes used are not known, so none are counted: {usage_error}")
     return OK
 
 
@@ -112,6 +119,22 @@ def _open_lists(config: Config | None, catalogue: Catalogue) -> tuple[NameLists,
     if config is not None and os.path.exists(config.lists.image):
         return map_image(config.lists.image), config.lists.image
     return build_starter_lists(catalogue), "starter lists"
+
+
+def _load_usage(config: Config | None) -> tuple[Usage, str]:
+    """The minutes that were counted, and why there are none to be had."""
+    from guardian.policy.usage import Usage
+    from guardian.store.history_read import HistoryError, HistoryReader
+
+    usage = Usage()
+    if config is None:
+        return usage, "no settings name a history"
+    try:
+        with HistoryReader(config.history.path) as history:
+            usage.load(history.used_minutes())
+    except HistoryError as error:
+        return usage, str(error)
+    return usage, ""
 
 
 def _read_time(text: str | None, household: Household) -> float:
@@ -183,19 +206,23 @@ def _print(
 def _as_json(
     asker: Asker,
     posture: Posture,
-    household: Household,
+    policy: Policy,
     now: float,
     lists_from: str,
     results: list[tuple[bytes, Explanation]],
 ) -> dict[str, Any]:
+    from guardian.policy.minutes import minutes_left
+
     def local(moment: float) -> str | None:
-        return None if moment == FOREVER else datetime.fromtimestamp(moment, household.tz).isoformat()
+        return None if moment == FOREVER else datetime.fromtimestamp(moment, policy.household.tz).isoformat()
 
     return {
         "device": asker.device,
         "profile": posture.profile,
         "at": local(now),
         "lists": lists_from,
+        "strict": posture.strict,
+        "minutes": [found._asdict() for found in minutes_left(policy, posture.profile, now)],
         "names": [
             {
                 "name": format_name(name),

@@ -1,4 +1,4 @@
-"""Export, import, show and pause what parents set.
+"""Export, import, show and pause what parents set, and give bonus minutes.
 
   guardian household export home.yaml            write all of it as a file that people read and edit
   guardian household import home.yaml            check the file, put it in force, tell the running gateway
@@ -7,6 +7,7 @@
   guardian household pause --profile ana --minutes 30
   guardian household pause --device ana-tablet   until somebody resumes it
   guardian household resume --profile ana
+  guardian household bonus --profile ana --minutes 30 --for group:games
 
 Export, import and export again give the same file, byte for byte.
 """
@@ -18,13 +19,13 @@ import json
 import os
 import sys
 import time
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from guardian.cli import FAILED, OK, paint
 from guardian.config import Config, load_config
-from guardian.errors import GuardianError
-from guardian.policy.model import FOREVER, Device, Household, Profile
+from guardian.errors import GuardianError, TextError
+from guardian.policy.model import FOREVER, Bonus, Device, Household, Profile
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,6 +41,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     pause = actions.add_parser("pause", help="no internet for a profile or a device, from now on")
     pause.add_argument("--minutes", type=_minutes, help="for so long (default: until somebody resumes)")
     resume = actions.add_parser("resume", help="end a pause")
+    bonus = actions.add_parser("bonus", help="minutes on top of a profile's limit, for one day and its week")
+    bonus.add_argument("--profile", required=True, metavar="ID")
+    bonus.add_argument("--minutes", type=_bonus, required=True, help="how many")
+    bonus.add_argument(
+        "--for", default="", dest="of", metavar="SERVICE", help="youtube, group:games (default: all use)"
+    )
+    bonus.add_argument("--date", type=_date, help="2026-12-24 (default: today)")
     for action in (pause, resume):
         which = action.add_mutually_exclusive_group(required=True)
         which.add_argument("--profile", default="", metavar="ID")
@@ -59,6 +67,8 @@ def run(args: argparse.Namespace) -> int:
         case "pause":
             until = time.time() + args.minutes * 60 if args.minutes else FOREVER
             return _pause(config, args.profile, args.device, float(round(until)) if until < FOREVER else until)
+        case "bonus":
+            return _give(config, args.profile, args.minutes, args.of, args.date)
         case _:
             return _pause(config, args.profile, args.device, 0.0)
 
@@ -67,6 +77,22 @@ def _minutes(text: str) -> int:
     if not text.isdigit() or not 0 < int(text[:6]) <= 7 * 1440:
         raise argparse.ArgumentTypeError(f"'{text}' is not a number of minutes (1 to 10080)")
     return int(text)
+
+
+def _bonus(text: str) -> int:
+    from guardian.store.household_form import read_bonus
+
+    try:
+        return read_bonus(text)
+    except TextError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _date(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a date like 2026-12-24") from None
 
 
 def _current(config: Config) -> Household:
@@ -141,13 +167,38 @@ def _tell_gateway(config: Config) -> int:
     return OK
 
 
-def _pause(config: Config, profile: str, device: str, until: float) -> int:
-    from guardian.store.settings import load_household, save_household, set_pause
+def _saved(config: Config) -> Household:
+    """The household of the database, which is made when it never was: the household is still a file then."""
+    from guardian.store.settings import load_household, save_household
 
     household = load_household(config.settings)
-    if household is None:  # never started: the household is still a file
+    if household is None:
         household = _current(config)
         save_household(config.settings, household, who=_who(), what="first household")
+    return household
+
+
+def _give(config: Config, profile: str, minutes: int, of: str, day: date | None) -> int:
+    from guardian.catalogue import load_catalogue
+    from guardian.store.household import check_group
+    from guardian.store.settings import add_bonus
+
+    if of:
+        check_group(load_catalogue(names=False), of)
+    household = _saved(config)
+    day = day or datetime.now(household.tz).date()
+    add_bonus(config.settings, profile, Bonus(day, minutes, of), who=_who())
+    print(f"{profile}: {minutes} minutes more{f' for {of}' if of else ''} on {day}")
+    known = next(found for found in household.profiles if found.id == profile)
+    if not (any(limit.of == of for limit in known.group_minutes) if of else known.has_minutes):
+        print("There is no limit that they could be added to.")
+    return _tell_gateway(config)
+
+
+def _pause(config: Config, profile: str, device: str, until: float) -> int:
+    from guardian.store.settings import set_pause
+
+    household = _saved(config)
     set_pause(config.settings, profile=profile, device=device, until=until, who=_who())
     name = profile or device
     if not until:
@@ -183,14 +234,17 @@ def _state(thing: Profile | Device, now: float) -> str:
 
 
 def _summary(profile: Profile) -> str:
+    limits = ["minutes"] if profile.has_minutes or profile.group_minutes else []
     if not profile.filtered:
-        return "not filtered"
+        return ", ".join(["not filtered", *limits])
     facts = [f"age {profile.age_band}"] if profile.age_band else []
     facts.append(_count(tuple(profile.categories), "blocked category").replace("categorys", "categories"))
     facts += [_count(profile.rules, "rule")] if profile.rules else []
     facts += [_count(profile.schedule.windows, "offline window")] if profile.schedule.windows else []
+    facts += limits
     facts += ["safe search"] if profile.safe_search.enabled else []
     facts += ["allowed sites only"] if profile.allow_list_only else []
+    facts += ["DNS first"] if profile.strict else []
     return ", ".join(facts)
 
 
@@ -209,6 +263,13 @@ def _describe(household: Household, now: float) -> dict[str, Any]:
                 "categories": sorted(profile.categories),
                 "rules": len(profile.rules),
                 "safe_search": profile.safe_search.enabled,
+                "strict": profile.strict,
+                "minutes": list(profile.minutes),
+                "week_minutes": profile.week_minutes,
+                "group_minutes": [
+                    {"of": limit.of, "minutes": list(limit.minutes), "week": limit.week}
+                    for limit in profile.group_minutes
+                ],
                 "visibility": profile.visibility.value,
             }
             for profile in household.profiles

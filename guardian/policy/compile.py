@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from datetime import date
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from guardian.policy.model import (
     Action,
+    AddressLists,
     Catalogue,
     Device,
     Household,
     NameLists,
+    NoAddresses,
     Profile,
     SafeSearch,
     Schedule,
@@ -22,6 +23,10 @@ from guardian.policy.model import (
 )
 from guardian.policy.rewrite import Rewrite, rewrites_of
 from guardian.policy.rules import RuleTable
+from guardian.policy.usage import Usage
+
+GROUP = "group:"  # begins the name of a group where a service id may stand as well
+_SERVICE = "service:"
 
 
 class ServiceMask(NamedTuple):
@@ -43,11 +48,12 @@ class ProfilePolicy:
     bypass: int
     allowed: int
     rewrites: Mapping[bytes, Rewrite]
+    groups: tuple[tuple[str, int], ...]  # what has minutes of its own, and the mask of its services
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The policy of a home. Make a new one when settings, lists or counted minutes change."""
+    """The policy of a home. Make a new one when settings or lists change; `usage` may grow meanwhile."""
 
     household: Household
     catalogue: Catalogue
@@ -55,22 +61,23 @@ class Policy:
     tags: tuple[str, ...]
     helpline: int  # masks
     mandatory: int
+    services: int
     profiles: Mapping[str, ProfilePolicy]
     devices: Mapping[str, Device]
     strictest: ProfilePolicy  # where settings name no profile, or one that does not exist
     newcomer: ProfilePolicy  # for devices that nobody has named
-    usage: Mapping[str, float] = field(default_factory=dict)  # minutes used, by profile id
-    usage_day: date | None = None  # the local date that `usage` counts; None = whatever the date is
+    usage: Usage
+    addresses: AddressLists
 
 
 def compile_policy(
     household: Household,
     catalogue: Catalogue,
     lists: NameLists,
-    usage: Mapping[str, float] | None = None,
-    usage_day: date | None = None,
+    usage: Usage | None = None,
+    addresses: AddressLists | None = None,
 ) -> Policy:
-    """Return the policy of a home. `usage` is minutes used on the local date `usage_day`, by profile id.
+    """Return the policy of a home. `usage` is held by reference: minutes added to it later count (default: none used).
 
     Names in the settings that the lists do not know are no error: a list may not have been fetched yet. Raises
     TextError for a rule whose pattern does not come from `rules.parse_rule`.
@@ -85,13 +92,26 @@ def compile_policy(
         tags=tags,
         helpline=_mask(tags, ["helpline"]),
         mandatory=_mask_of_kind(tags, "mandatory"),
+        services=_mask_of_kind(tags, "service"),
         profiles=profiles,
         devices={device.id: device for device in household.devices},
         strictest=strictest,
         newcomer=profiles.get(household.new_device_profile, strictest),
-        usage=dict(usage or {}),
-        usage_day=usage_day,
+        usage=Usage() if usage is None else usage,
+        addresses=NoAddresses() if addresses is None else addresses,
     )
+
+
+def service_of(policy: Policy, tags: int) -> str:
+    """Return the id of the first service among the tags of a name (`youtube`), "" for none."""
+    found = tags & policy.services
+    return policy.tags[(found & -found).bit_length() - 1].removeprefix(_SERVICE) if found else ""
+
+
+def group_of(policy: Policy, service: str) -> str:
+    """Return the group of a service id as `Usage` and `GroupMinutes` name it (`group:games`), "" for an unknown one."""
+    known = policy.catalogue.services.get(service)
+    return "" if known is None else f"{GROUP}{known.group}"
 
 
 def strictest_profile(catalogue: Catalogue) -> Profile:
@@ -115,13 +135,14 @@ def strictest_profile(catalogue: Catalogue) -> Profile:
 def _compile_profile(
     profile: Profile, household: Household, catalogue: Catalogue, tags: tuple[str, ...]
 ) -> ProfilePolicy:
+    groups = tuple((limit.of, _mask_of_group(catalogue, tags, limit.of)) for limit in profile.group_minutes)
     if not profile.filtered:
-        return ProfilePolicy(profile, None, (), 0, 0, 0, {})
+        return ProfilePolicy(profile, None, (), 0, 0, 0, {}, groups)
     return ProfilePolicy(
         profile=profile,
         rules=RuleTable(profile.rules, household.rules) if profile.rules or household.rules else None,
         services=tuple(
-            ServiceMask(rule, _mask(tags, [f"service:{rule.service}"]), Schedule(rule.hours) if rule.hours else None)
+            ServiceMask(rule, _mask(tags, [f"{_SERVICE}{rule.service}"]), Schedule(rule.hours) if rule.hours else None)
             for rule in profile.services
             if rule.action in (Action.ALLOW, Action.BLOCK)
         ),
@@ -129,7 +150,15 @@ def _compile_profile(
         bypass=_mask_of_kind(tags, "bypass") if profile.bypass_protection else 0,
         allowed=_mask_of_kind(tags, "allowed") if profile.allow_list_only else 0,
         rewrites=rewrites_of(catalogue, profile.safe_search),
+        groups=groups,
     )
+
+
+def _mask_of_group(catalogue: Catalogue, tags: tuple[str, ...], of: str) -> int:
+    group = of.removeprefix(GROUP)
+    if group == of:
+        return _mask(tags, [f"{_SERVICE}{of}"])
+    return _mask(tags, [f"{_SERVICE}{service.id}" for service in catalogue.services.values() if service.group == group])
 
 
 def _mask(tags: tuple[str, ...], wanted: Iterable[str]) -> int:

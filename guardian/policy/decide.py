@@ -11,7 +11,19 @@ from guardian.policy.model import FOREVER, Action, Decision, Kind, Reason, Subje
 from guardian.policy.posture import Posture, posture_of, posture_of_profile
 from guardian.policy.rules import format_rule
 
-__all__ = ["Posture", "decide", "judge", "judge_answer", "posture_of", "posture_of_profile"]
+__all__ = [
+    "Posture",
+    "decide",
+    "is_rewritten",
+    "judge",
+    "judge_address",
+    "judge_answer",
+    "judge_bypass",
+    "posture_of",
+    "posture_of_profile",
+]
+
+DNS_FIRST = "bypass:dns-first"  # a flow to an address that our resolver did not give to the device
 
 # Members of an Enum class are slow to reach in Python 3.11, and `judge` is the hot path.
 _ALLOW, _BLOCK = Action.ALLOW, Action.BLOCK
@@ -24,8 +36,10 @@ def decide(policy: Policy, subject: Subject, now: float) -> Decision:
     A name may be in any case. Total: every subject whose value fits its kind gets a decision.
     """
     posture = posture_of(policy, subject.device, now)
-    if subject.kind is _ADDRESS or subject.kind is _UNREADABLE:
-        return judge(posture, subject.kind, subject.value, 0)
+    if subject.kind is _ADDRESS:
+        return judge_address(posture, policy.addresses.lookup(subject.value))
+    if subject.kind is _UNREADABLE:
+        return judge(posture, _UNREADABLE, b"", 0)
     name = subject.value.lower()
     return judge(posture, subject.kind, name, policy.lists.lookup(name))
 
@@ -33,7 +47,8 @@ def decide(policy: Policy, subject: Subject, now: float) -> Decision:
 def judge(posture: Posture, kind: Kind, name: bytes, tags: int) -> Decision:
     """Return the decision for a name (lower-case wire form) whose lists say `tags` (`policy.lists.lookup(name)`).
 
-    `now` must be in [posture.now, posture.until). For Kind.ADDRESS and UNREADABLE `name` is not read.
+    `now` must be in [posture.now, posture.until). For Kind.ADDRESS and UNREADABLE `name` is not read; an address that
+    may stand on a list is for `judge_address`.
     """
     found = tags & posture.heard
     decision = posture.by_tags.get(found)
@@ -85,6 +100,42 @@ def judge_answer(posture: Posture, query: Decision, name: bytes, tags: int) -> D
     return target if target.action is _BLOCK else query
 
 
+def judge_bypass(posture: Posture, tag: str) -> Decision:
+    """Return the decision about a way around the filter that is not a name: `bypass:doh`, `bypass:vpn`, `bypass:dot`.
+
+    With bypass protection it is a BLOCK whose rule is the tag; `bypass:dns-first` needs a strict profile instead.
+    """
+    decision = posture.by_way.get(tag)
+    if decision is None:
+        decision = posture.stop or posture.default
+        if posture.stop is None and (posture.strict if tag == DNS_FIRST else posture.bypass_protection):
+            decision = Decision(_BLOCK, Reason.BYPASS, tag, posture.until)
+        posture.by_way[tag] = decision
+    return decision
+
+
+def judge_address(posture: Posture, tag: str) -> Decision:
+    """Return the decision for an address whose lists say `tag` (`policy.addresses.lookup(address)`).
+
+    A mandatory list blocks it for everyone. An address that merely stands on no list is judged by its names elsewhere.
+    """
+    if tag.startswith("bypass:"):
+        return judge_bypass(posture, tag)
+    if tag.startswith("mandatory:"):
+        if (decision := posture.by_way.get(tag)) is None:
+            decision = posture.by_way[tag] = Decision(_BLOCK, Reason.MANDATORY, tag, FOREVER)
+        return decision
+    return posture.stop or posture.default
+
+
+def is_rewritten(posture: Posture, name: bytes) -> bool:
+    """Tell whether a query for a name (lower-case wire form) is answered with a safe twin, `posture.rewrites[name]`.
+
+    A flow to such a name is allowed by its name; that it goes to the twin's address is for the caller to check.
+    """
+    return name in posture.rewrites
+
+
 def _settle(posture: Posture, found: int) -> Decision:
     """Return what the tags of a name alone come to; the caller keeps it, a home meets few combinations."""
     until = posture.until
@@ -94,6 +145,9 @@ def _settle(posture: Posture, found: int) -> Decision:
         return Decision(_BLOCK, Reason.MANDATORY, _first_tag(posture, mandatory), FOREVER)
     if posture.stop is not None:
         return posture.stop
+    if found & posture.spent:
+        of = next(of for of, mask in posture.spent_by if found & mask)
+        return Decision(_BLOCK, Reason.MINUTES, f"minutes:{of}", until)
     if bypass := found & posture.bypass:
         return Decision(_BLOCK, Reason.BYPASS, _first_tag(posture, bypass), until)
     # A name that an open and a shut service share stays open, or the open one would not work.

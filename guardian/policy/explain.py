@@ -7,11 +7,13 @@ from datetime import datetime
 from typing import NamedTuple
 
 from guardian.names import format_name
-from guardian.policy.compile import Policy, ProfilePolicy
+from guardian.policy.compile import GROUP, Policy, ProfilePolicy
 from guardian.policy.decide import judge
+from guardian.policy.minutes import Allowance, minutes_left
 from guardian.policy.model import FOREVER, Action, Decision, Kind, Reason
-from guardian.policy.posture import Edge, Posture, minutes_used, posture_of, posture_of_profile
+from guardian.policy.posture import Edge, Posture, posture_of, posture_of_profile
 from guardian.policy.rules import RuleEntry
+from guardian.policy.schedule import local_date
 
 MOST_EDGES = 64  # looked at for the moment that changes this very decision: more than a week of any timetable
 HIDDEN = "(not shown)"  # stands for listed names where a mandatory list holds one of them
@@ -30,6 +32,7 @@ _STEPS = (
     Reason.SAFE_SEARCH,
     Reason.DEFAULT,
 )
+_DNS_FIRST = "DNS first: only addresses that Guardian's DNS gave are reachable"
 _VERBS = {Action.ALLOW: "Allowed", Action.BLOCK: "Blocked", Action.REWRITE: "Allowed in its safe mode"}
 
 
@@ -95,12 +98,15 @@ def explain(policy: Policy, posture: Posture, name: bytes, now: float) -> Explan
 
 
 def _find_change(policy: Policy, posture: Posture, name: bytes, tags: int, decision: Decision) -> Edge | None:
-    """The first edge at which this name is decided otherwise, or None: `decision.until` may be another name's edge."""
+    """The first edge at which this name is decided otherwise, or None: `decision.until` may be another name's edge.
+
+    It takes for granted that no more minutes are used until then.
+    """
     here = posture
     for _ in range(MOST_EDGES):
-        if here.until == FOREVER:
+        edge = here.edge
+        if edge.moment == FOREVER:
             return None
-        edge = Edge(here.until, here.cause)
         here = (
             posture_of(policy, posture.device, edge.moment)
             if posture.device
@@ -110,6 +116,10 @@ def _find_change(policy: Policy, posture: Posture, name: bytes, tags: int, decis
         if (then.action, then.reason, then.rule) != (decision.action, decision.reason, decision.rule):
             return edge
     return None
+
+
+def _whole(minutes: float) -> int:
+    return int(minutes + 1e-6)  # 59.9 of 60 are not used up
 
 
 class _Narrator:
@@ -124,6 +134,7 @@ class _Narrator:
         self.now = now
         self.matches = matches
         self.compiled: ProfilePolicy = policy.profiles.get(posture.profile, policy.strictest)
+        self.allowances = minutes_left(policy, posture.profile, now)
 
     def cause(self, decision: Decision) -> str:
         """Why a decision was made, without its verb."""
@@ -138,7 +149,7 @@ class _Narrator:
             case Reason.SCHEDULE:
                 return f"it is {rule}"
             case Reason.MINUTES:
-                return f"the {rule} minutes of today are used up"
+                return self.spent(rule)
             case Reason.RULE:
                 return f"the parents' rule '{rule}'{' for the whole home' if self._rule_is_shared() else ''}"
             case Reason.BYPASS:
@@ -180,18 +191,15 @@ class _Narrator:
                 return (
                     "online at this hour" if profile.schedule.windows or profile.schedule.exceptions else "no schedule"
                 )
-            case Reason.MINUTES if profile.minutes:
-                today = datetime.fromtimestamp(self.now, self.policy.household.tz).weekday()
-                used = minutes_used(self.policy, self.compiled, self.now)
-                return f"{used:.0f} of {profile.minutes[today]} minutes used"
             case Reason.MINUTES:
-                return "no limit"
+                return "; ".join(filter(None, map(self.allowance, self.allowances))) or "no limit"
             case _ if not profile.filtered:
                 return "the profile is not filtered"
             case Reason.RULE:
                 return "no rule for it"
             case Reason.BYPASS:
-                return "not a way around the filter" if profile.bypass_protection else "bypass protection is off"
+                said = "not a way around the filter" if profile.bypass_protection else "bypass protection is off"
+                return f"{said}; {_DNS_FIRST}" if self.posture.strict else said
             case Reason.SERVICE:
                 return "no service with a rule now"
             case Reason.CATEGORY:
@@ -201,6 +209,36 @@ class _Narrator:
                 return "other sites are not shut out"
             case _:
                 return "no safe twin in use"
+
+    def spent(self, rule: str) -> str:
+        """Which minutes are used up, by the rule of a decision without its `minutes:`."""
+        found = next((known for known in self.allowances if known.of == rule), self.allowances[0])
+        week = not found.left_this_week
+        count, span = (found.limit_week, "this week") if week else (found.limit_today, "today")
+        return f"the {count} minutes of {span}{f' for {self._call(found.of)}' if found.of else ''} are used up"
+
+    def allowance(self, found: Allowance) -> str:
+        """What was used of one limit: `48 of 90 minutes used, 30 bonus minutes today`; "" where there is no limit."""
+        parts = []
+        if found.limit_today is not None:
+            parts.append(f"{_whole(found.used_today)} of {found.limit_today} minutes used")
+        if found.limit_week is not None:
+            used = "" if parts else " minutes used"
+            parts.append(f"{_whole(found.used_week)} of {found.limit_week}{used} this week")
+        if not parts:
+            return ""
+        today = local_date(self.policy.household.tz, self.now)
+        given = [bonus for bonus in self.compiled.profile.bonuses if (bonus.of, bonus.day) == (found.of, today)]
+        if given:
+            parts.append(f"{sum(bonus.minutes for bonus in given)} bonus minutes today")
+        return f"{self._call(found.of)}: {', '.join(parts)}" if found.of else ", ".join(parts)
+
+    def _call(self, of: str) -> str:
+        """What has minutes of its own, in the words of parents."""
+        if of.startswith(GROUP):
+            return of.replace(GROUP, "group ")
+        service = self.policy.catalogue.services.get(of)
+        return of if service is None else service.name
 
     def _entry(self, tag: str) -> str:
         entries = [match.entry for match in self.matches if match.tag == tag]

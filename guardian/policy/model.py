@@ -28,7 +28,7 @@ class Reason(enum.Enum):
     MANDATORY = "mandatory"  # illegal content, every device of the home
     PAUSE = "pause"
     SCHEDULE = "schedule"  # bedtime, homework: a window without internet
-    MINUTES = "minutes"  # the day's minutes are used up
+    MINUTES = "minutes"  # the minutes of the day or week, or those of a service or group, are used up
     RULE = "rule"  # a parent's own allow or block rule
     BYPASS = "bypass"  # ways around the filter: DoH, VPN, proxies, private relay
     SERVICE = "service"
@@ -88,6 +88,23 @@ class NameLists(Protocol):
 
     def matches(self, name: bytes) -> list[tuple[str, bytes]]:
         """Return (tag, listed wire name) for each tag that `lookup` sets: for explanations, not for the hot path."""
+
+
+class AddressLists(Protocol):
+    """What the policy needs from the lists of addresses: known ways around the filter, and mandatory lists."""
+
+    def lookup(self, address: bytes) -> str:
+        """Return the tag (`bypass:doh`, `mandatory:NAME`) of a packed address of 4 or 16 bytes, "" when none holds."""
+
+
+class NoAddresses:
+    """Address lists of which there are none."""
+
+    __slots__ = ()
+
+    def lookup(self, address: bytes) -> str:
+        """Return ""."""
+        return ""
 
 
 class Visibility(enum.Enum):
@@ -155,6 +172,24 @@ class ServiceRule:
     hours: tuple[Window, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class GroupMinutes:
+    """The minutes of a service or of a group of services, within those of the profile."""
+
+    of: str  # a service id (`youtube`), or a group of the catalogue (`group:games`)
+    minutes: tuple[int, ...] = ()  # a day, Monday..Sunday, seven of them; () = no daily limit
+    week: int | None = None  # Monday to Sunday; None = no weekly limit
+
+
+@dataclass(frozen=True, slots=True)
+class Bonus:
+    """Minutes that a parent gives on top: added to the limit of that day and, from that day on, of its week."""
+
+    day: date
+    minutes: int
+    of: str = ""  # as in GroupMinutes; "" = the minutes of the profile
+
+
 class YouTube(enum.Enum):
     OFF = "off"
     MODERATE = "moderate"
@@ -173,8 +208,9 @@ class SafeSearch:
 class Profile:
     """The rules of a child or a group.
 
-    `filtered=False` takes rules, services, categories, bypass protection and safe search out of force. Helplines and
-    mandatory lists stay, and so do a pause, the schedule and minutes, as set: a parent can pause the television.
+    `filtered=False` takes rules, services, categories, bypass protection, DNS first and safe search out of force.
+    Helplines and mandatory lists stay, and so do a pause, the schedule and minutes, as set: a parent can pause the
+    television.
     """
 
     id: str
@@ -184,14 +220,23 @@ class Profile:
     paused_until: float = 0.0  # epoch seconds; FOREVER = until a parent resumes
     schedule: Schedule = Schedule()
     minutes: tuple[int, ...] = ()  # allowed minutes Monday..Sunday, seven of them; () = no limit
+    week_minutes: int | None = None  # allowed minutes Monday to Sunday; None = no limit
+    group_minutes: tuple[GroupMinutes, ...] = ()  # of single services and groups
+    bonuses: tuple[Bonus, ...] = ()
     rules: tuple[Rule, ...] = ()
     services: tuple[ServiceRule, ...] = ()
     categories: frozenset[str] = frozenset()  # blocked
     allow_list_only: bool = False
     safe_search: SafeSearch = SafeSearch()
     bypass_protection: bool = True
+    strict: bool = False  # DNS first: only addresses that our resolver gave to the device are reachable
     visibility: Visibility = Visibility.NAMES
     language: str = ""  # of the block page; "" = the browser's wish
+
+    @property
+    def has_minutes(self) -> bool:
+        """Tell whether all use has a limit, of the day or the week."""
+        return bool(self.minutes) or self.week_minutes is not None
 
 
 @dataclass(frozen=True, slots=True)

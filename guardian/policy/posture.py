@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from guardian.policy.compile import Policy, ProfilePolicy
+from guardian.policy.minutes import earliest_end, take_allowances
 from guardian.policy.model import FOREVER, Action, Decision, Device, Reason, Schedule, Visibility
 from guardian.policy.rewrite import Rewrite
 from guardian.policy.rules import RuleTable
@@ -37,28 +38,34 @@ class Posture:
     now: float
     until: float
     cause: str  # of `until`: "bedtime begins"; "" when it is FOREVER
+    edge: Edge  # the next one that the clock brings, whoever uses how many minutes
     stop: Decision | None  # pause, schedule or minutes: everything but helplines is blocked
     default: Decision  # for a name that nobody speaks about
     unreadable: Decision  # for a flow whose name cannot be read: it may be a way around the filter
     tags: tuple[str, ...]
     helpline: int
     mandatory: int
+    spent: int  # services whose own minutes are used up
+    spent_by: tuple[tuple[str, int], ...]  # what used them up (`youtube`, `group:games`), and its part of `spent`
     bypass: int
     services_open: int
     services_shut: int
     categories: int
     allowed: int
     allow_list_only: bool
+    bypass_protection: bool
+    strict: bool  # DNS first: only addresses that our resolver gave to the device
     strip_ech: bool  # take `ech` out of HTTPS and SVCB answers
     visibility: Visibility
     rules: RuleTable | None
     rewrites: Mapping[bytes, Rewrite]
     heard: int  # all tags that can change a decision
-    final: int  # tags that no rule can answer: helplines, mandatory lists
+    final: int  # tags that no rule can answer: helplines, mandatory lists, minutes used up
     by_name: bool  # rules or rewrites may speak, so the tags alone don't decide
     by_tags: dict[int, Decision] = field(default_factory=dict)
     by_rule: dict[int, Decision] = field(default_factory=dict)
     by_rewrite: dict[bytes, Decision] = field(default_factory=dict)
+    by_way: dict[str, Decision] = field(default_factory=dict)
 
 
 def posture_of(policy: Policy, device: str, now: float) -> Posture:
@@ -81,14 +88,18 @@ def posture_of_profile(policy: Policy, profile: str, now: float) -> Posture:
 def _take_posture(policy: Policy, compiled: ProfilePolicy, device: Device | None, now: float) -> Posture:
     profile = compiled.profile
     stop, edge = _look_at_clock(policy, compiled, device, now)
+    minutes = _NO_LIMITS
+    if stop is None and (profile.has_minutes or compiled.groups):
+        minutes = _look_at_minutes(policy, compiled, now)
+        stop, edge = minutes.stop, min(edge, minutes.midnight)
     services_open = services_shut = 0
     if stop is None:
         services_open, services_shut, service_edge = _look_at_services(policy, compiled, now)
         expiry = next(compiled.rules.expiries(now), FOREVER) if compiled.rules is not None else FOREVER
         edge = min(edge, service_edge, Edge(expiry, "a rule expires"))
-    final = policy.helpline | policy.mandatory
+    final = policy.helpline | policy.mandatory | minutes.spent
     listed = compiled.bypass | services_open | services_shut | compiled.categories | compiled.allowed
-    until = edge.moment
+    until, cause = min(edge, minutes.end)
     default = Decision(Action.ALLOW, Reason.DEFAULT, "default", until)
     unreadable = Decision(Action.BLOCK, Reason.BYPASS, "bypass:unreadable", until)
     return Posture(
@@ -97,20 +108,25 @@ def _take_posture(policy: Policy, compiled: ProfilePolicy, device: Device | None
         filtered=profile.filtered,
         now=now,
         until=until,
-        cause=edge.cause if until < FOREVER else "",
+        cause=cause if until < FOREVER else "",
+        edge=edge,
         stop=None if stop is None else Decision(Action.BLOCK, stop[0], stop[1], until),
         default=default,
         unreadable=unreadable if profile.filtered and profile.bypass_protection else default,
         tags=policy.tags,
         helpline=policy.helpline,
         mandatory=policy.mandatory,
+        spent=minutes.spent,
+        spent_by=minutes.spent_by,
         bypass=compiled.bypass,
         services_open=services_open,
         services_shut=services_shut,
         categories=compiled.categories,
         allowed=compiled.allowed,
         allow_list_only=profile.filtered and profile.allow_list_only,
-        strip_ech=profile.filtered,
+        bypass_protection=profile.filtered and profile.bypass_protection,
+        strict=profile.filtered and (profile.strict or profile.allow_list_only),
+        strip_ech=profile.filtered or bool(compiled.groups),  # an encrypted name counts for no service
         visibility=profile.visibility,
         rules=compiled.rules,
         rewrites=compiled.rewrites,
@@ -139,20 +155,47 @@ def _look_at_clock(
         edge = Edge(change, cause or f"{following.label if following is not None else ''} begins")
     if window is not None:
         return (Reason.SCHEDULE, f"schedule:{window.label}"), edge
-    if profile.minutes:
-        edge = min(edge, Edge(next_midnight(tz, now), "a new day begins"))
-        today = local_date(tz, now)
-        limit = profile.minutes[today.weekday()]
-        if minutes_used(policy, compiled, now) >= limit:
-            return (Reason.MINUTES, f"minutes:{limit}"), edge
     return None, edge
 
 
-def minutes_used(policy: Policy, compiled: ProfilePolicy, now: float) -> float:
-    """Return the minutes that a profile has used on the local date of `now`, as far as the policy was told."""
-    if policy.usage_day not in (None, local_date(policy.household.tz, now)):
-        return 0.0
-    return policy.usage.get(compiled.profile.id, 0.0)
+class _Minutes(NamedTuple):
+    """What a profile's minutes come to at a moment."""
+
+    stop: tuple[Reason, str] | None  # reason and rule: all is used up
+    spent: int  # as in Posture
+    spent_by: tuple[tuple[str, int], ...]
+    midnight: Edge  # when other limits hold
+    end: Edge  # before this nothing else can be used up, however much it is used
+
+
+_NO_LIMITS = _Minutes(None, 0, (), NEVER, NEVER)
+
+
+def _look_at_minutes(policy: Policy, compiled: ProfilePolicy, now: float) -> _Minutes:
+    tz = policy.household.tz
+    day = local_date(tz, now)
+    everything, *others = take_allowances(policy, compiled.profile, day)
+    has_week = any(found.limit_week is not None for found in (everything, *others))
+    span = "week" if has_week and day.weekday() == 6 else "day"
+    midnight = Edge(next_midnight(tz, now), f"a new {span} begins")
+    if not everything.left_this_week:  # the week's first, for they are gone longer
+        return _Minutes((Reason.MINUTES, f"minutes:week:{everything.limit_week}"), 0, (), midnight, NEVER)
+    if not everything.left_today:
+        end = _end_of(everything.left_this_week, now)
+        return _Minutes((Reason.MINUTES, f"minutes:{everything.limit_today}"), 0, (), midnight, end)
+    spent, spent_by = 0, []
+    left = everything.left
+    for (of, mask), allowance in zip(compiled.groups, others, strict=True):
+        if not allowance.left:
+            spent |= mask
+            spent_by.append((of, mask))
+        elif mask:
+            left = min(left, allowance.left)
+    return _Minutes(None, spent, tuple(spent_by), midnight, _end_of(left, now))
+
+
+def _end_of(left: float, now: float) -> Edge:
+    return Edge(earliest_end(left, now), "minutes may be used up") if left < FOREVER else NEVER
 
 
 def _look_at_services(policy: Policy, compiled: ProfilePolicy, now: float) -> tuple[int, int, Edge]:

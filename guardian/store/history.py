@@ -1,6 +1,6 @@
 """The history: what was asked and decided, written by the gateway alone, from a thread of its own.
 
-The gateway gathers in a `Recorder` and hands a `Batch` over every half minute or so: `writer.submit(recorder.take())`.
+The gateway gathers in a `Recorder` and hands a `Batch` over every few seconds: `writer.submit(recorder.take())`.
 Whatever happens to the file (full, broken, gone), the gateway lives: the writer logs, says so in `status()`, and tries
 again with the next batch. See `docs/history.md`.
 """
@@ -106,9 +106,21 @@ class HistoryWriter:
         return self._order(lambda connection: history_write.erase_names(connection, ids))
 
     def erase_devices(self, devices: Iterable[str]) -> Future[None]:
-        """Delete all that these device ids did, in the database and in the snapshot; a profile is its devices."""
+        """Delete all that these device ids did, in the database and in the snapshot; a profile is its devices, and
+        its minutes (`erase_profiles`). "" stands for all devices that nobody has named.
+        """
         ids = tuple(devices)
         return self._order(lambda connection: history_write.erase_devices(connection, ids))
+
+    def erase_profiles(self, profiles: Iterable[str]) -> Future[None]:
+        """Delete the minutes that these profile ids used. What the gateway has in memory of today is not touched."""
+        ids = tuple(profiles)
+        return self._order(lambda connection: history_write.erase_profiles(connection, ids))
+
+    def erase_services(self, devices: Iterable[str]) -> Future[None]:
+        """Delete the minutes per service of these device ids; totals stay. For profiles that now show counts only."""
+        ids = tuple(devices)
+        return self._order(lambda connection: history_write.erase_services(connection, ids))
 
     def erase_all(self) -> Future[None]:
         """Delete everything, in the database and in the snapshot."""

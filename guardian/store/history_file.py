@@ -85,6 +85,42 @@ MIGRATIONS = (
             """,
         ),
     ),
+    Migration(
+        2,
+        "attempts and minutes",
+        (
+            """
+            CREATE TABLE attempt (
+                day TEXT NOT NULL,               -- 2026-11-21, local time
+                device TEXT NOT NULL,            -- a device id, '' for devices that nobody has named
+                mac TEXT NOT NULL,               -- aa:bb:cc:dd:ee:ff of an unnamed device; else ''
+                kind TEXT NOT NULL,              -- doh, vpn, unknown-device, ...: never a site
+                count INTEGER NOT NULL,
+                first INTEGER NOT NULL,          -- epoch seconds
+                last INTEGER NOT NULL,
+                PRIMARY KEY (day, device, mac, kind)
+            ) STRICT, WITHOUT ROWID
+            """,
+            """
+            CREATE TABLE used (
+                day TEXT NOT NULL,               -- 2026-11-21, local time
+                profile TEXT NOT NULL,           -- a profile id
+                part TEXT NOT NULL,              -- '' for all, a service id, or group:NAME
+                minutes REAL NOT NULL,
+                PRIMARY KEY (day, profile, part)
+            ) STRICT, WITHOUT ROWID
+            """,
+            """
+            CREATE TABLE used_by_device (
+                day TEXT NOT NULL,
+                device TEXT NOT NULL,
+                service TEXT NOT NULL,           -- '' for all
+                minutes REAL NOT NULL,
+                PRIMARY KEY (day, device, service)
+            ) STRICT, WITHOUT ROWID
+            """,
+        ),
+    ),
 )
 
 

@@ -74,6 +74,32 @@ class DayCount(NamedTuple):
     queries: int
 
 
+class Attempt(NamedTuple):
+    """All attempts of one device to get around the filter in one way, on one local day."""
+
+    day: str  # 2026-11-21
+    device: str  # "" for a device that nobody has named
+    mac: str  # of an unnamed device, where it is known; else ""
+    kind: str  # doh, vpn, unknown-device, ...
+    times: int
+    first: int  # epoch seconds
+    last: int
+
+
+class UsedMinutes(NamedTuple):
+    day: str  # 2026-11-21, local
+    profile: str
+    of: str  # "" for all, a service id, or group:NAME
+    minutes: float
+
+
+class DeviceMinutes(NamedTuple):
+    day: str
+    device: str
+    service: str  # "" for all
+    minutes: float
+
+
 _TOTALS = """
     coalesce(sum(CASE action WHEN 'block' THEN 0 ELSE count END), 0),
     coalesce(sum(CASE action WHEN 'block' THEN count ELSE 0 END), 0)
@@ -179,6 +205,33 @@ class HistoryReader:
         """Return the home's count of mandatory blocks for each day (ISO date) that has any, in order."""
         rows = self._ask("SELECT day, count FROM mandatory WHERE day >= :day ORDER BY day", day=since_day)
         return [DayCount(*row) for row in rows]
+
+    def attempts(self, since: int = 0, until: int = END_OF_TIME, device: str | None = None) -> list[Attempt]:
+        """Return the grouped attempts with any in those hours, the newest first; counts are of their whole days."""
+        rows = self._ask(
+            "SELECT day, device, mac, kind, count, first, last FROM attempt WHERE last >= :since * 3600 "
+            "AND first < :until * 3600 AND (:device IS NULL OR device = :device) "
+            "ORDER BY last DESC, device, mac, kind",
+            since,
+            until,
+            device,
+        )
+        return [Attempt(*row) for row in rows]
+
+    def used_minutes(self, since_day: str = "") -> list[UsedMinutes]:
+        """Return the minutes that profiles used on each local day (ISO date) from `since_day` on, in order."""
+        rows = self._ask(
+            "SELECT day, profile, part, minutes FROM used WHERE day >= :day ORDER BY day, profile, part", day=since_day
+        )
+        return [UsedMinutes(*row) for row in rows]
+
+    def device_minutes(self, day: str) -> list[DeviceMinutes]:
+        """Return the minutes of each device on one local day (ISO date), in all and by service as far as it is kept."""
+        rows = self._ask(
+            "SELECT day, device, service, minutes FROM used_by_device WHERE day = :day ORDER BY device, service",
+            day=day,
+        )
+        return [DeviceMinutes(*row) for row in rows]
 
     def known_devices(self) -> tuple[Sighting, ...]:
         """Return the devices ever seen, the longest unseen first, as `KnownDevices` takes them."""

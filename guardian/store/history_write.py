@@ -14,9 +14,11 @@ from datetime import UTC, datetime
 from guardian.devices import MAX_KNOWN_DEVICES, Sighting
 from guardian.names import format_name
 from guardian.store.history_file import allowed_pages, transaction
-from guardian.store.history_record import Batch, Kind
+from guardian.store.history_record import OTHER_KIND, AttemptKey, Attempts, Batch, Kind
 
 NAMES_PER_DEVICE_HOUR = 2000  # a device that asks for random names must not push everybody's history out
+ATTEMPT_ROWS_A_DAY = 1024  # nor one that makes up a MAC for each attempt
+_MINUTE_DAYS = 8  # a week's limit needs them, however short the retention
 _SIGHTING_DAYS = 180
 _SECONDS_A_DAY = 86400
 
@@ -44,6 +46,20 @@ _ADD_SIGHTING = """
         addresses = excluded.addresses,
         hostname = CASE excluded.hostname WHEN '' THEN hostname ELSE excluded.hostname END
 """
+_ADD_ATTEMPTS = """
+    INSERT INTO attempt (day, device, mac, kind, count, first, last) VALUES (?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (day, device, mac, kind) DO UPDATE SET
+        count = count + excluded.count, first = min(first, excluded.first), last = max(last, excluded.last)
+"""
+_ADD_MINUTES = """
+    INSERT INTO used (day, profile, part, minutes) VALUES (?, ?, ?, ?)
+    ON CONFLICT (day, profile, part) DO UPDATE SET minutes = minutes + excluded.minutes
+"""
+_ADD_DEVICE_MINUTES = """
+    INSERT INTO used_by_device (day, device, service, minutes) VALUES (?, ?, ?, ?)
+    ON CONFLICT (day, device, service) DO UPDATE SET minutes = minutes + excluded.minutes
+"""
+_HAS_ATTEMPT = "SELECT 1 FROM attempt WHERE day = ? AND device = ? AND mac = ? AND kind = ?"
 _COUNT_NAMES = """
     SELECT count(*) FROM visit WHERE hour = ? AND kind IN (SELECT id FROM kind WHERE device = ?)
 """
@@ -62,6 +78,9 @@ def write_batch(connection: sqlite3.Connection, batch: Batch) -> None:
         _write_visits(connection, batch, kinds)
         connection.executemany(_ADD_MANDATORY, batch.mandatory.items())
         connection.executemany(_ADD_SIGHTING, map(_sighting_row, batch.sightings))
+        _write_attempts(connection, batch.attempts)
+        connection.executemany(_ADD_MINUTES, [(*key, minutes) for key, minutes in batch.minutes.items()])
+        connection.executemany(_ADD_DEVICE_MINUTES, [(*key, minutes) for key, minutes in batch.device_minutes.items()])
 
 
 def _number_kinds(connection: sqlite3.Connection, kinds: Iterable[Kind]) -> dict[Kind, int]:
@@ -101,6 +120,20 @@ def _write_visits(connection: sqlite3.Connection, batch: Batch, kinds: dict[Kind
             connection.execute(_ADD_TO_OLD_VISIT, row)
 
 
+def _write_attempts(connection: sqlite3.Connection, attempts: dict[AttemptKey, Attempts]) -> None:
+    room: dict[str, int] = {}
+    for key, seen in attempts.items():
+        if key.day not in room:
+            (stored,) = connection.execute("SELECT count(*) FROM attempt WHERE day = ?", (key.day,)).fetchone()
+            room[key.day] = ATTEMPT_ROWS_A_DAY - stored
+        place = key
+        if connection.execute(_HAS_ATTEMPT, key).fetchone() is None:
+            if room[key.day] <= 0:
+                place = key._replace(mac="", kind=OTHER_KIND if key.device else key.kind)
+            room[key.day] -= 1
+        connection.execute(_ADD_ATTEMPTS, (*place, seen.times, int(seen.first), int(seen.last)))
+
+
 def _second_of_hour(moment: float, hour: int) -> int:
     return min(max(int(moment) - hour * 3600, 0), 3599)
 
@@ -127,9 +160,14 @@ def delete_old(connection: sqlite3.Connection, now: float, retention_days: int) 
     with transaction(connection):
         _delete_hours(connection, int(oldest // 3600))
         connection.execute("DELETE FROM hourly WHERE hour < ?", (int(oldest // 3600),))
-        connection.execute(
-            "DELETE FROM mandatory WHERE day < ?", (datetime.fromtimestamp(oldest, UTC).date().isoformat(),)
-        )
+        for table, seconds in (
+            ("mandatory", oldest),
+            ("attempt", oldest),
+            ("used", min(oldest, now - _MINUTE_DAYS * _SECONDS_A_DAY)),
+            ("used_by_device", oldest),
+        ):
+            day = datetime.fromtimestamp(seconds, UTC).date().isoformat()
+            connection.execute(f"DELETE FROM {table} WHERE day < ?", (day,))  # noqa: S608
         connection.execute("DELETE FROM sighting WHERE last_seen < ?", (now - _SIGHTING_DAYS * _SECONDS_A_DAY,))
         connection.execute(
             "DELETE FROM sighting WHERE mac NOT IN (SELECT mac FROM sighting ORDER BY last_seen DESC LIMIT ?)",
@@ -142,7 +180,8 @@ def delete_old(connection: sqlite3.Connection, now: float, retention_days: int) 
 def trim(connection: sqlite3.Connection, size_cap_bytes: int, above: float, down_to: float) -> int:
     """When more than `above` of the allowed pages are used, delete the oldest hours until `down_to` of them are.
 
-    Names go first; hourly counts, which are small, only when no name is left. Returns the number of steps.
+    Names go first; hourly counts, which are small, only when no name is left; then whole days of attempts and minutes,
+    but never the newest day. Returns the number of steps.
     """
     allowed = allowed_pages(connection, size_cap_bytes)
     if _used_pages(connection) <= allowed * above:
@@ -168,6 +207,16 @@ def _delete_oldest(connection: sqlite3.Connection) -> bool:
                     connection.execute("DELETE FROM hourly WHERE hour < ?", (before,))
                 _delete_orphans(connection)
             return True
+    return _delete_oldest_day(connection)
+
+
+def _delete_oldest_day(connection: sqlite3.Connection) -> bool:
+    for table in ("used_by_device", "attempt", "used"):
+        oldest, newest = connection.execute(f"SELECT min(day), max(day) FROM {table}").fetchone()  # noqa: S608
+        if oldest != newest:
+            with transaction(connection):
+                connection.execute(f"DELETE FROM {table} WHERE day = ?", (oldest,))  # noqa: S608
+            return True
     return False
 
 
@@ -192,13 +241,30 @@ def erase_devices(connection: sqlite3.Connection, devices: Iterable[str]) -> Non
                     f"DELETE FROM {table} WHERE kind IN (SELECT id FROM kind WHERE device = ?)",  # noqa: S608
                     (device,),
                 )
+            for table in ("attempt", "used_by_device"):
+                connection.execute(f"DELETE FROM {table} WHERE device = ?", (device,))  # noqa: S608
         _delete_orphans(connection)
 
 
-def erase_all(connection: sqlite3.Connection) -> None:
-    """Delete the whole history, the daily counts and the devices ever seen."""
+def erase_services(connection: sqlite3.Connection, devices: Iterable[str]) -> None:
+    """Delete which services these devices used for how long; their totals stay."""
     with transaction(connection):
-        for table in ("visit", "hourly", "name", "kind", "mandatory", "sighting"):
+        for device in devices:
+            connection.execute("DELETE FROM used_by_device WHERE device = ? AND service != ''", (device,))
+
+
+def erase_profiles(connection: sqlite3.Connection, profiles: Iterable[str]) -> None:
+    """Delete the minutes that these profile ids used."""
+    with transaction(connection):
+        for profile in profiles:
+            connection.execute("DELETE FROM used WHERE profile = ?", (profile,))
+
+
+def erase_all(connection: sqlite3.Connection) -> None:
+    """Delete the whole history, the daily counts, attempts and minutes, and the devices ever seen."""
+    tables = ("visit", "hourly", "name", "kind", "mandatory", "sighting", "attempt", "used", "used_by_device")
+    with transaction(connection):
+        for table in tables:
             connection.execute(f"DELETE FROM {table}")  # noqa: S608
 
 

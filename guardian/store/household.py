@@ -13,12 +13,15 @@ from datetime import tzinfo
 from typing import Any
 
 from guardian.errors import Problem, TextError
+from guardian.policy.compile import GROUP
 from guardian.policy.model import (
     FOREVER,
     Action,
+    Bonus,
     Catalogue,
     DayException,
     Device,
+    GroupMinutes,
     Household,
     Profile,
     Rule,
@@ -32,11 +35,14 @@ from guardian.policy.rules import parse_rule
 from guardian.store.household_encode import encode_household
 from guardian.store.household_form import (
     BEDTIME,
+    DAY_MINUTES,
     HOURS,
     NO_LIMIT,
     NO_PRESET,
+    WEEK,
     DeviceForm,
     HouseholdForm,
+    Minutes,
     ProfileForm,
     RuleForm,
     ServiceForm,
@@ -53,7 +59,7 @@ from guardian.store.words import (
 )
 from guardian.typed_yaml import Locate, decode, read_text, suggest
 
-__all__ = ["decode_household", "encode_household", "load_household_file"]
+__all__ = ["check_group", "decode_household", "encode_household", "load_household_file"]
 
 
 def load_household_file(path: str, catalogue: Catalogue) -> Household:
@@ -67,6 +73,16 @@ def decode_household(text: str, file: str, catalogue: Catalogue) -> Household:
     decode(text, file, HouseholdForm, builder.build)
     assert builder.household is not None  # `build` ran without a problem
     return builder.household
+
+
+def check_group(catalogue: Catalogue, of: str) -> None:
+    """Raise TextError unless `of` is a service id (`youtube`) or a group of services (`group:games`)."""
+    groups = {f"{GROUP}{service.group}" for service in catalogue.services.values()}
+    if of not in catalogue.services and of not in groups:
+        if of.startswith(GROUP) or of in {group.removeprefix(GROUP) for group in groups}:
+            near = suggest(f"{GROUP}{of.removeprefix(GROUP)}", groups)
+            raise TextError(f"there is no service group '{of[:80]}'{near}")
+        raise TextError(f"there is no service '{of[:80]}'{suggest(of, (*catalogue.services, *groups))}")
 
 
 class _Builder:
@@ -134,6 +150,9 @@ class _Builder:
             exceptions = self._exceptions(form)
         safe_search = base.safe_search.enabled if form.safe_search is None else form.safe_search
         youtube = base.safe_search.youtube if form.youtube is None else form.youtube
+        minutes, week_minutes = base.minutes, base.week_minutes
+        if form.minutes is not None:
+            minutes, week_minutes = self._minutes(form.minutes, base.minutes, form, "minutes")
         return dataclasses.replace(
             base,
             name=key if form.name is None else form.name,
@@ -141,13 +160,17 @@ class _Builder:
             filtered=form.filtered,
             paused_until=self._moment(form.paused_until, zone, form, "paused_until"),
             schedule=Schedule(offline, exceptions),
-            minutes=base.minutes if form.minutes is None else self._minutes(form),
+            minutes=minutes,
+            week_minutes=week_minutes,
+            group_minutes=self._group_minutes(form),
+            bonuses=self._bonuses(form),
             rules=self._rules(form.allow, form.block, zone, form),
             services=self._services(form, base.services),
             categories=base.categories if form.categories is None else self._categories(form),
             allow_list_only=_given(form.allow_list_only, base.allow_list_only),
             safe_search=SafeSearch(safe_search, youtube),
             bypass_protection=_given(form.bypass_protection, base.bypass_protection),
+            strict=_given(form.strict, base.strict),
             visibility=_given(form.visibility, base.visibility),
             language=form.language,
         )
@@ -173,28 +196,60 @@ class _Builder:
             found[exception.day] = DayException(exception.day, windows, exception.note)
         return tuple(found.values())
 
-    def _minutes(self, form: ProfileForm) -> tuple[int, ...]:
-        written = form.minutes
+    def _minutes(self, written: Minutes, base: tuple[int, ...], *path: object) -> tuple[tuple[int, ...], int | None]:
+        """Return the minutes of the days and of the week; where only the week is told, the days stay as in `base`."""
         if isinstance(written, int):
-            return () if written == NO_LIMIT else (written,) * 7
+            return () if written == NO_LIMIT else (self._day(written, *path),) * 7, None
         if isinstance(written, tuple):
             if len(written) not in (0, 7):
-                self._problem(f"'minutes' has {len(written)} numbers: write seven, Monday to Sunday", form, "minutes")
-            return tuple(1440 if each == NO_LIMIT else each for each in written)
+                self._problem(f"'{path[-1]}' has {len(written)} numbers: write seven, Monday to Sunday", *path)
+            return tuple(self._day(each, *path, index) for index, each in enumerate(written)), None
+        week = written.get(WEEK, NO_LIMIT)
         minutes: dict[int, int] = {}
-        for text, each in (written or {}).items():
-            for day in self._read(read_days, text, form, "minutes", text) or ():
+        for text, each in written.items():
+            if text == WEEK:
+                continue
+            amount = self._day(each, *path, text)
+            for day in self._read(read_days, text, *path, text) or ():
                 if day in minutes:
-                    self._problem(f"'{text}' names a day that has its minutes already", form, "minutes", text)
+                    self._problem(f"'{text}' names a day that has its minutes already", *path, text)
                     break
-                minutes[day] = 1440 if each == NO_LIMIT else each
+                minutes[day] = amount
         if minutes and (missing := EVERY_DAY - minutes.keys()):
             self._problem(
-                f"'minutes' says nothing of {format_days(frozenset(missing))}: give a number or 'unlimited'",
-                form,
-                "minutes",
+                f"'{path[-1]}' says nothing of {format_days(frozenset(missing))}: give a number or 'unlimited'", *path
             )
-        return tuple(minutes.get(day, 0) for day in range(7)) if minutes else ()
+        days = tuple(minutes.get(day, 0) for day in range(7)) if minutes else base if WEEK in written else ()
+        return days, None if week == NO_LIMIT else week
+
+    def _day(self, minutes: int, *path: object) -> int:
+        if minutes > DAY_MINUTES:
+            place = next(step for step in reversed(path) if isinstance(step, str))
+            self._problem(
+                f"'{place}': '{minutes}' is not a number of minutes of a day (0 to {DAY_MINUTES}) or 'unlimited'", *path
+            )
+        return DAY_MINUTES if minutes == NO_LIMIT else minutes
+
+    def _group_minutes(self, form: ProfileForm) -> tuple[GroupMinutes, ...]:
+        limits = []
+        for of, written in form.minutes_for.items():
+            self._check_group(of, form, "minutes_for", of)
+            minutes, week = self._minutes(written, (), form, "minutes_for", of)
+            if minutes or week is not None:
+                limits.append(GroupMinutes(of, minutes, week))
+        return tuple(limits)
+
+    def _bonuses(self, form: ProfileForm) -> tuple[Bonus, ...]:
+        for bonus in form.bonus:
+            if bonus.of:
+                self._check_group(bonus.of, bonus, "for")
+        return tuple(Bonus(bonus.day, bonus.minutes, bonus.of) for bonus in form.bonus)
+
+    def _check_group(self, of: str, *path: object) -> None:
+        try:
+            check_group(self.catalogue, of)
+        except TextError as error:
+            self._problem(str(error), *path)
 
     def _rules(
         self,

@@ -10,6 +10,7 @@ import yaml
 from guardian.policy.model import (
     FOREVER,
     Action,
+    Bonus,
     DayException,
     Device,
     Household,
@@ -19,7 +20,7 @@ from guardian.policy.model import (
     Window,
     YouTube,
 )
-from guardian.store.household_form import BEDTIME, HOURS, NO_PRESET
+from guardian.store.household_form import BEDTIME, HOURS, NO_PRESET, WEEK
 from guardian.store.words import EVERY_DAY, format_days, format_moment, format_time
 
 HEADER = """\
@@ -77,15 +78,19 @@ def _encode_profile(profile: Profile, zone: tzinfo) -> dict[str, Any]:
         tree["offline"] = _Lines(_encode_window(window, BEDTIME, EVERY_DAY) for window in profile.schedule.windows)
     if profile.schedule.exceptions:
         tree["exceptions"] = [_encode_exception(exception) for exception in profile.schedule.exceptions]
-    if profile.minutes:
-        tree["minutes"] = _encode_minutes(profile.minutes)
+    if profile.minutes or profile.week_minutes is not None:
+        tree["minutes"] = _encode_minutes(profile.minutes, profile.week_minutes)
+    if profile.group_minutes:
+        tree["minutes_for"] = {limit.of: _encode_minutes(limit.minutes, limit.week) for limit in profile.group_minutes}
+    if profile.bonuses:
+        tree["bonus"] = _Lines(_encode_bonus(bonus) for bonus in profile.bonuses)
     tree.update(_encode_rules(profile.rules, zone))
     if profile.services:
         tree["services"] = {rule.service: _encode_service(rule) for rule in profile.services}
     if profile.categories:
         tree["categories"] = sorted(profile.categories)
     default = Profile(id="", name="")
-    for key in ("allow_list_only", "bypass_protection"):
+    for key in ("allow_list_only", "bypass_protection", "strict"):
         if getattr(profile, key) != getattr(default, key):
             tree[key] = getattr(profile, key)
     if profile.safe_search.enabled:
@@ -154,10 +159,16 @@ def _encode_service(rule: ServiceRule) -> Any:
     return tree | {"hours": [_encode_window(window, HOURS, EVERY_DAY) for window in rule.hours]}
 
 
-def _encode_minutes(minutes: tuple[int, ...]) -> Any:
+def _encode_minutes(minutes: tuple[int, ...], week: int | None) -> Any:
     days: dict[int, set[int]] = {}
     for day, each in enumerate(minutes):
         days.setdefault(each, set()).add(day)
-    if len(days) == 1:
+    if len(days) == 1 and week is None:
         return minutes[0]
-    return {format_days(frozenset(chosen)): each for each, chosen in days.items()}
+    tree = {format_days(frozenset(chosen)): each for each, chosen in days.items()}
+    return tree if week is None else tree | {WEEK: week}
+
+
+def _encode_bonus(bonus: Bonus) -> dict[str, Any]:
+    tree: dict[str, Any] = {"date": bonus.day, "minutes": bonus.minutes}
+    return tree | {"for": bonus.of} if bonus.of else tree

@@ -22,6 +22,9 @@ from guardian.typed_yaml import suggest
 AGE_BANDS = ("0-6", "7-9", "10-12", "13-15", "16-17")
 NO_PRESET = "none"
 NO_LIMIT = -1  # minutes: "unlimited"
+WEEK = "week"  # beside days: the minutes of Monday to Sunday
+DAY_MINUTES = 1440
+WEEK_MINUTES = 7 * DAY_MINUTES
 BEDTIME = "bedtime"  # the label of a window of `offline` that has none
 HOURS = "hours"  # the same for the hours of a service
 _LONGEST_TEXT = 200
@@ -54,11 +57,21 @@ def read_preset(text: str) -> str:
 
 
 def read_minutes(text: str) -> int:
-    """Return minutes a day, 0 to 1440, or NO_LIMIT."""
+    """Return minutes, 0 to those of a week, or NO_LIMIT. Whether a day has so many is for the caller to check."""
     if text.lower() in ("unlimited", "none"):
         return NO_LIMIT
-    if not re.fullmatch(r"\d{1,4}", text, re.ASCII) or int(text) > 1440:
-        raise TextError(f"'{text[:80]}' is not a number of minutes a day (0 to 1440) or 'unlimited'")
+    if not re.fullmatch(r"\d{1,5}", text, re.ASCII) or int(text) > WEEK_MINUTES:
+        raise TextError(
+            f"'{text[:80]}' is not a number of minutes (of a day 0 to {DAY_MINUTES}, of a week to {WEEK_MINUTES}) "
+            "or 'unlimited'"
+        )
+    return int(text)
+
+
+def read_bonus(text: str) -> int:
+    """Return minutes that are given on top, 1 to 1440."""
+    if not re.fullmatch(r"\d{1,4}", text, re.ASCII) or not 0 < int(text) <= DAY_MINUTES:
+        raise TextError(f"'{text[:80]}' is not a number of minutes to give (1 to {DAY_MINUTES})")
     return int(text)
 
 
@@ -88,6 +101,7 @@ class WindowForm:
 
 
 Windows = tuple[WindowForm | WindowText, ...]
+Minutes = Mapping[str, int] | tuple[int, ...] | int  # by days and WEEK; Monday to Sunday; the same every day
 
 
 @dataclass(frozen=True)
@@ -105,6 +119,13 @@ class RuleForm:
 
 
 @dataclass(frozen=True)
+class BonusForm:
+    day: date = field(metadata={"key": "date"})
+    minutes: int = field(metadata={"read": read_bonus})
+    of: str = field(default="", metadata={"key": "for"})
+
+
+@dataclass(frozen=True)
 class ServiceForm:
     action: Action = field(default=Action.BLOCK, metadata={"read": read_action})
     hours: Windows = field(default=(), metadata={"read": read_window})
@@ -119,7 +140,9 @@ class ProfileForm:
     paused_until: str | None = None
     offline: Windows | None = field(default=None, metadata={"read": read_window})
     exceptions: tuple[ExceptionForm, ...] | None = None
-    minutes: Mapping[str, int] | tuple[int, ...] | int | None = field(default=None, metadata={"read": read_minutes})
+    minutes: Minutes | None = field(default=None, metadata={"read": read_minutes})
+    minutes_for: Mapping[str, Minutes] = field(default_factory=dict, metadata={"read": read_minutes})
+    bonus: tuple[BonusForm, ...] = ()
     allow: tuple[RuleForm | str, ...] = ()
     block: tuple[RuleForm | str, ...] = ()
     services: Mapping[str, ServiceForm | Action] = field(default_factory=dict, metadata={"read": read_action})
@@ -128,6 +151,7 @@ class ProfileForm:
     safe_search: bool | None = None
     youtube: YouTube | None = None
     bypass_protection: bool | None = None
+    strict: bool | None = None
     visibility: Visibility | None = None
     language: str = field(default="", metadata={"read": read_choice("", *LANGUAGES)})
 

@@ -11,13 +11,15 @@ import sqlite3
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
-from datetime import date
+from datetime import date, timedelta
 
 from guardian.errors import ConfigError, Problem, TextError
 from guardian.policy.model import (
     Action,
+    Bonus,
     DayException,
     Device,
+    GroupMinutes,
     Household,
     Match,
     Profile,
@@ -36,6 +38,7 @@ from guardian.typed_yaml import suggest
 
 FILE_MODE = 0o640  # the gateway reads it through its group
 _BUSY_SECONDS = 5.0
+_BONUS_DAYS = 8  # kept behind a new bonus: the week of the one before may still run
 # In this order rows can go away, whatever points at them.
 _TABLES = ("household", "device_matches", "devices", "rules", "profiles")
 
@@ -43,7 +46,8 @@ _TABLES = ("household", "device_matches", "devices", "rules", "profiles")
 def load_household(path: str) -> Household | None:
     """Return the household in the database at `path`, None when there is none yet.
 
-    Opens the file read-only and sees one moment of it. Raises ConfigError when the file cannot be used.
+    Opens the file read-only and sees one moment of it. A file of an older Guardian is brought up to date in memory
+    only: the reader may not write it. Raises ConfigError when the file cannot be used.
     """
     if not os.path.exists(path):
         return None
@@ -52,9 +56,13 @@ def load_household(path: str) -> Household | None:
         with closing(_connect(path, "ro")) as connection:
             connection.execute("PRAGMA query_only = ON")
             connection.execute("BEGIN")
-            if read_version(connection, MIGRATIONS, path) < MIGRATIONS[-1].version:
-                return None  # `open_settings` of the next writer brings it up to date
-            return _read_household(connection)
+            if read_version(connection, MIGRATIONS, path) == MIGRATIONS[-1].version:
+                return _read_household(connection)
+            connection.execute("ROLLBACK")
+            with closing(sqlite3.connect(":memory:", isolation_level=None)) as copy:
+                connection.backup(copy)
+                migrate(copy, MIGRATIONS, path)
+                return _read_household(copy)
 
 
 def save_household(path: str, household: Household, who: str = "", what: str = "household replaced") -> None:
@@ -84,6 +92,22 @@ def set_pause(path: str, *, profile: str = "", device: str = "", until: float, w
             known = [row[0] for row in connection.execute(f"SELECT id FROM {table}")]  # noqa: S608
             raise TextError(f"there is no {table.removesuffix('s')} '{wanted}'{suggest(wanted, known)}")
         _record_change(connection, who, f"{wanted} {'paused' if until else 'resumed'}")
+
+
+def add_bonus(path: str, profile: str, bonus: Bonus, who: str = "") -> None:
+    """Give a profile (by id) minutes on top; bonuses of more than a week before go.
+
+    Raises TextError when there is no such profile, ConfigError when the file cannot be written.
+    """
+    oldest = (bonus.day - timedelta(days=_BONUS_DAYS)).isoformat()
+    with _explain_errors(path), closing(open_settings(path)) as connection, _transaction(connection):
+        known = [row[0] for row in connection.execute("SELECT id FROM profiles")]
+        if profile not in known:
+            raise TextError(f"there is no profile '{profile}'{suggest(profile, known)}")
+        connection.execute("DELETE FROM bonuses WHERE profile = ? AND day < ?", (profile, oldest))
+        _write_bonuses(connection, profile, (bonus,))
+        given = f"{bonus.minutes} minutes{f' for {bonus.of}' if bonus.of else ''} on {bonus.day}"
+        _record_change(connection, who, f"{profile} got {given}")
 
 
 def list_changes(path: str, limit: int = 100) -> list[tuple[float, str, str]]:
@@ -175,7 +199,9 @@ def _write_household(connection: sqlite3.Connection, household: Household) -> No
 
 def _write_profile(connection: sqlite3.Connection, position: int, profile: Profile) -> None:
     connection.execute(
-        "INSERT INTO profiles VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO profiles (id, position, name, age_band, filtered, paused_until, allow_list_only, safe_search,"
+        " youtube, bypass_protection, visibility, language, strict, week_minutes)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             profile.id,
             position,
@@ -189,6 +215,8 @@ def _write_profile(connection: sqlite3.Connection, position: int, profile: Profi
             profile.bypass_protection,
             profile.visibility.value,
             profile.language,
+            profile.strict,
+            profile.week_minutes,
         ),
     )
     connection.executemany(
@@ -197,6 +225,8 @@ def _write_profile(connection: sqlite3.Connection, position: int, profile: Profi
     connection.executemany(
         "INSERT INTO categories VALUES (?, ?)", [(profile.id, category) for category in sorted(profile.categories)]
     )
+    _write_group_minutes(connection, profile)
+    _write_bonuses(connection, profile.id, profile.bonuses)
     _write_rules(connection, profile.id, profile.rules)
     _write_windows(connection, "profile", profile.id, profile.schedule.windows)
     for exception in profile.schedule.exceptions:
@@ -211,6 +241,24 @@ def _write_profile(connection: sqlite3.Connection, position: int, profile: Profi
             (profile.id, rule.service, rule.action.value),
         )
         _write_windows(connection, "service", made.lastrowid, rule.hours)
+
+
+def _write_group_minutes(connection: sqlite3.Connection, profile: Profile) -> None:
+    for limit in profile.group_minutes:
+        made = connection.execute(
+            "INSERT INTO group_minutes (profile, of, week) VALUES (?, ?, ?)", (profile.id, limit.of, limit.week)
+        )
+        connection.executemany(
+            "INSERT INTO group_minutes_of_days VALUES (?, ?, ?)",
+            [(made.lastrowid, day, each) for day, each in enumerate(limit.minutes)],
+        )
+
+
+def _write_bonuses(connection: sqlite3.Connection, profile: str, bonuses: Iterable[Bonus]) -> None:
+    connection.executemany(
+        "INSERT INTO bonuses (profile, day, minutes, of) VALUES (?, ?, ?, ?)",
+        [(profile, bonus.day.isoformat(), bonus.minutes, bonus.of) for bonus in bonuses],
+    )
 
 
 def _write_rules(connection: sqlite3.Connection, profile: str | None, rules: Iterable[Rule]) -> None:
@@ -254,6 +302,8 @@ def _read_profiles(connection: sqlite3.Connection) -> tuple[Profile, ...]:
     offline = _read_windows(connection, "profile")
     exceptions = _read_exceptions(connection)
     services = _read_services(connection)
+    group_minutes = _read_group_minutes(connection)
+    bonuses = _read_bonuses(connection)
     minutes: dict[str, list[int]] = {}
     for profile, each in connection.execute("SELECT profile, minutes FROM minutes ORDER BY profile, day"):
         minutes.setdefault(profile, []).append(each)
@@ -262,7 +312,7 @@ def _read_profiles(connection: sqlite3.Connection) -> tuple[Profile, ...]:
         categories.setdefault(profile, []).append(category)
     rows = connection.execute(
         "SELECT id, name, age_band, filtered, paused_until, allow_list_only, safe_search, youtube, bypass_protection,"
-        " visibility, language FROM profiles ORDER BY position"
+        " visibility, language, strict, week_minutes FROM profiles ORDER BY position"
     )
     return tuple(
         Profile(
@@ -273,20 +323,41 @@ def _read_profiles(connection: sqlite3.Connection) -> tuple[Profile, ...]:
             paused_until=paused_until,
             schedule=Schedule(tuple(offline.get(key, ())), tuple(exceptions.get(key, ()))),
             minutes=tuple(minutes.get(key, ())),
+            week_minutes=week_minutes,
+            group_minutes=tuple(group_minutes.get(key, ())),
+            bonuses=tuple(bonuses.get(key, ())),
             rules=tuple(rules.get(key, ())),
             services=tuple(services.get(key, ())),
             categories=frozenset(categories.get(key, ())),
             allow_list_only=bool(allow_list_only),
             safe_search=SafeSearch(bool(safe_search), YouTube(youtube)),
             bypass_protection=bool(bypass_protection),
+            strict=bool(strict),
             visibility=Visibility(visibility),
             language=language,
         )
         for (
             key, name, age_band, filtered, paused_until, allow_list_only, safe_search, youtube, bypass_protection,
-            visibility, language,
+            visibility, language, strict, week_minutes,
         ) in rows
     )  # fmt: skip
+
+
+def _read_group_minutes(connection: sqlite3.Connection) -> dict[str, list[GroupMinutes]]:
+    days: dict[int, list[int]] = {}
+    for owner, each in connection.execute("SELECT owner, minutes FROM group_minutes_of_days ORDER BY owner, day"):
+        days.setdefault(owner, []).append(each)
+    limits: dict[str, list[GroupMinutes]] = {}
+    for key, profile, of, week in connection.execute("SELECT id, profile, of, week FROM group_minutes ORDER BY id"):
+        limits.setdefault(profile, []).append(GroupMinutes(of, tuple(days.get(key, ())), week))
+    return limits
+
+
+def _read_bonuses(connection: sqlite3.Connection) -> dict[str, list[Bonus]]:
+    bonuses: dict[str, list[Bonus]] = {}
+    for profile, day, minutes, of in connection.execute("SELECT profile, day, minutes, of FROM bonuses ORDER BY id"):
+        bonuses.setdefault(profile, []).append(Bonus(date.fromisoformat(day), minutes, of))
+    return bonuses
 
 
 def _read_devices(connection: sqlite3.Connection) -> tuple[Device, ...]:

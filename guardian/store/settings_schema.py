@@ -121,4 +121,40 @@ MIGRATIONS = (
             "CREATE INDEX devices_of_profile ON devices (profile)",
         ),
     ),
+    Migration(
+        2,
+        "minutes of the week, of services and groups, bonuses; DNS first",
+        (
+            "ALTER TABLE profiles ADD COLUMN strict INTEGER NOT NULL DEFAULT 0 CHECK (strict IN (0, 1))",
+            # NULL: no limit
+            "ALTER TABLE profiles ADD COLUMN week_minutes INTEGER CHECK (week_minutes BETWEEN 0 AND 10080)",
+            """
+            CREATE TABLE group_minutes (
+                id INTEGER PRIMARY KEY,
+                profile TEXT NOT NULL REFERENCES profiles (id) ON DELETE CASCADE,
+                of TEXT NOT NULL,                           -- youtube, or group:games
+                week INTEGER CHECK (week BETWEEN 0 AND 10080),              -- NULL: no limit
+                UNIQUE (profile, of)
+            ) STRICT
+            """,
+            """
+            CREATE TABLE group_minutes_of_days (
+                owner INTEGER NOT NULL REFERENCES group_minutes (id) ON DELETE CASCADE,
+                day INTEGER NOT NULL CHECK (day BETWEEN 0 AND 6),           -- 0 = Monday
+                minutes INTEGER NOT NULL CHECK (minutes BETWEEN 0 AND 1440),
+                PRIMARY KEY (owner, day)
+            ) STRICT
+            """,
+            """
+            CREATE TABLE bonuses (
+                id INTEGER PRIMARY KEY,
+                profile TEXT NOT NULL REFERENCES profiles (id) ON DELETE CASCADE,
+                day TEXT NOT NULL,                          -- 2026-12-24
+                minutes INTEGER NOT NULL CHECK (minutes BETWEEN 1 AND 1440),
+                of TEXT NOT NULL                            -- youtube, group:games, or empty: all use
+            ) STRICT
+            """,
+            "CREATE INDEX bonuses_of_profile ON bonuses (profile)",
+        ),
+    ),
 )

@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 
+from guardian.store.history import HistoryWriter
+from guardian.store.history_record import Recorder
+
 Guardian = Callable[..., subprocess.CompletedProcess[str]]
 NOON = ("--at", "2026-11-23T12:00")  # a Monday
 
@@ -45,6 +48,37 @@ def test_steps(guardian: Guardian) -> None:
     assert {"tag": "service:tiktok", "entry": "tiktok.com"} in found[2]["matches"]
     assert found[5]["target"] == "forcesafesearch.google.com"
     assert found[7]["until"] == "2026-11-23T21:00:00+02:00"
+
+
+def test_minutes_and_dns_first(guardian: Guardian, folder: Path) -> None:
+    limits = "minutes: {daily: 60, week: 300}\n    minutes_for: {youtube: 30}\n    strict: yes"
+    (folder / "home.yaml").write_text((folder / "home.yaml").read_text().replace("minutes: unlimited", limits, 1))
+    words = ("-p", "ana", *NOON, "youtube.com", "example.org")
+    told = guardian("explain", *words).stdout
+    assert "Minutes used are not known, so none are counted: " in told
+    assert "DNS first: only addresses that Guardian's DNS gave" in told
+    (folder / "state").mkdir(exist_ok=True)
+    recorder = Recorder()
+    writer = HistoryWriter(str(folder / "state" / "history.db"), clock=lambda: 1795428000.0)  # that noon
+    writer.start()
+    for of, minutes in (("", 59.5), ("youtube", 30.0)):
+        recorder.note_minutes("2026-11-23", "ana", of, minutes)
+    assert writer.submit(recorder.take())
+    writer.drain()
+    writer.close()
+    found = explain(guardian, *words)
+    assert (found["strict"], found["minutes_error"]) == (True, "")
+    assert found["minutes"] == [
+        {"of": "", "used_today": 59.5, "limit_today": 60, "used_week": 59.5, "limit_week": 300},
+        {"of": "youtube", "used_today": 30.0, "limit_today": 30, "used_week": 30.0, "limit_week": None},
+    ]
+    assert [name["rule"] for name in found["names"]] == ["minutes:youtube", "default"]
+    assert found["names"][0]["sentence"].startswith("Blocked: the 30 minutes of today for YouTube are used up")
+    steps = {step["step"]: step["says"] for step in found["names"][1]["steps"]}
+    assert steps["minutes"] == "59 of 60 minutes used, 59 of 300 this week; YouTube: 30 of 30 minutes used"
+    assert "not known" not in guardian("explain", *words).stdout
+    tomorrow = explain(guardian, "-p", "ana", "--at", "2026-11-24T12:00", "youtube.com")
+    assert tomorrow["minutes"][1]["used_today"] == 0 and tomorrow["names"][0]["rule"] != "minutes:youtube"
 
 
 def test_text_for_people(guardian: Guardian) -> None:

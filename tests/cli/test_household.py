@@ -107,6 +107,36 @@ def test_pause_and_resume(guardian: Guardian) -> None:
     assert guardian("household", "pause", "--profile", "ana", "--minutes", "0").returncode == 2
 
 
+def test_bonus(guardian: Guardian) -> None:
+    words = ("household", "bonus", "--profile", "ana")
+    done = guardian(*words, "--minutes", "30", "--for", "group:games", "--date", "2026-12-24")
+    assert (done.returncode, done.stderr) == (0, "")
+    said = "ana: 30 minutes more for group:games on 2026-12-24\nThere is no limit that they could be added to.\n"
+    assert done.stdout.startswith(said) and "The gateway is not running" in done.stdout
+    assert guardian(*words, "--minutes", "5").returncode == 0
+    export = guardian("household", "export").stdout
+    assert "- {date: 2026-12-24, minutes: 30, for: 'group:games'}" in export and "minutes: 5}" in export
+    for wrong, code, message in (
+        (("--minutes", "5", "--for", "games"), 1, "no service group 'games', did you mean 'group:games'?"),
+        (("--minutes", "0"), 2, "'0' is not a number of minutes to give"),
+        (("--minutes", "5", "--date", "soon"), 2, "'soon' is not a date"),
+    ):
+        done = guardian(*words, *wrong)
+        assert done.returncode == code and message in done.stderr
+    assert guardian("household", "export").stdout == export
+
+
+def test_limits_are_shown(guardian: Guardian, folder: Path) -> None:
+    limits = "minutes: {daily: 60, week: 300}\n    minutes_for: {youtube: 30}\n    strict: yes"
+    (folder / "home.yaml").write_text((folder / "home.yaml").read_text().replace("minutes: unlimited", limits, 1))
+    text = guardian("household", "show").stdout.splitlines()
+    line = text[text.index("Ana (ana)") + 1]
+    assert ", minutes, " in line and line.endswith(", DNS first")
+    ana = json.loads(guardian("household", "show", "--json").stdout)["profiles"][0]
+    assert (ana["strict"], ana["minutes"], ana["week_minutes"]) == (True, [60] * 7, 300)
+    assert ana["group_minutes"] == [{"of": "youtube", "minutes": [30] * 7, "week": None}]
+
+
 def test_show(guardian: Guardian) -> None:
     text = guardian("household", "show").stdout
     assert "Ana (ana)\n  age 10-12" in text

@@ -12,6 +12,7 @@ import pytest
 from guardian.names import parse_name, suffixes
 from guardian.policy.compile import Policy, compile_policy
 from guardian.policy.model import (
+    AddressLists,
     Catalogue,
     Device,
     Household,
@@ -23,6 +24,7 @@ from guardian.policy.model import (
     Visibility,
     YouTube,
 )
+from guardian.policy.usage import Usage
 
 CHISINAU = ZoneInfo("Europe/Chisinau")
 LISTED = {
@@ -66,7 +68,11 @@ class DictLists:
 
 
 CATALOGUE = Catalogue(
-    services={"youtube": Service("youtube", "YouTube", "video", (parse_name("youtube.com"),))},
+    services={
+        "youtube": Service("youtube", "YouTube", "video", (parse_name("youtube.com"),)),
+        "tiktok": Service("tiktok", "TikTok", "video", (parse_name("tiktok.com"),)),
+        "roblox": Service("roblox", "Roblox", "games", (parse_name("roblox.com"),)),
+    },
     categories={"gambling": "bets", "social": "social networks", "video": "video", "ads": "adverts"},
     safe_search={
         parse_name("www.google.com"): parse_name("forcesafesearch.google.com"),
@@ -95,13 +101,17 @@ CATALOGUE = Catalogue(
 
 
 def _make_home(
-    *profiles: Profile, lists: Mapping[str, Iterable[str]] | None = None, usage: object = None, **household: object
+    *profiles: Profile,
+    lists: Mapping[str, Iterable[str]] | None = None,
+    usage: Usage | None = None,
+    addresses: AddressLists | None = None,
+    **household: object,
 ) -> Policy:
     """Return the policy of a home with one device per profile, of the same id."""
     values: dict[str, object] = {"devices": tuple(Device(profile.id, profile.id, profile.id) for profile in profiles)}
     values.update(household)
     home = Household("Europe/Chisinau", CHISINAU, profiles, **values)  # type: ignore[arg-type]
-    return compile_policy(home, CATALOGUE, DictLists(LISTED if lists is None else lists), usage)  # type: ignore[arg-type]
+    return compile_policy(home, CATALOGUE, DictLists(LISTED if lists is None else lists), usage, addresses)
 
 
 def _at(text: str, fold: int = 0) -> float:

@@ -11,9 +11,10 @@ import pytest
 
 from guardian.errors import TextError
 from guardian.names import parse_name
-from guardian.policy.compile import Policy, compile_policy, strictest_profile
+from guardian.policy.compile import Policy, compile_policy, group_of, service_of, strictest_profile
 from guardian.policy.decide import decide
-from guardian.policy.model import Action, Kind, Match, Profile, Reason, Rule, ServiceRule, Subject
+from guardian.policy.model import Action, GroupMinutes, Kind, Match, Profile, Reason, Rule, ServiceRule, Subject
+from guardian.policy.usage import Usage
 
 KID = Profile("kid", "Kid", categories=frozenset({"gambling"}), services=(ServiceRule("tiktok", Action.BLOCK),))
 
@@ -37,13 +38,40 @@ def test_masks_follow_the_order_of_the_tags(home: Callable[..., Policy]) -> None
     assert [service.mask for service in masks.services] == [0b100000]
 
 
+def test_services_and_groups_for_who_counts_minutes(home: Callable[..., Policy]) -> None:
+    groups = tuple(GroupMinutes(of, week=60) for of in ("youtube", "group:video", "group:games", "group:none", "none"))
+    for filtered in (True, False):
+        policy = home(replace(KID, group_minutes=groups, filtered=filtered))
+        masks = {of: {policy.tags[bit] for bit in range(20) if mask >> bit & 1} for of, mask in
+                 policy.profiles["kid"].groups}  # fmt: skip
+        assert masks == {
+            "youtube": {"service:youtube"},
+            "group:video": {"service:youtube", "service:tiktok"},
+            "group:games": {"service:roblox"},
+            "group:none": set(),
+            "none": set(),
+        }
+    found = {
+        name: service_of(policy, policy.lists.lookup(parse_name(name)))
+        for name in ("m.youtube.com", "cdn.shared.example", "bet365.com", "plain.org")
+    }
+    assert found == {"m.youtube.com": "youtube", "cdn.shared.example": "tiktok", "bet365.com": "", "plain.org": ""}
+    assert [group_of(policy, service) for service in ("tiktok", "roblox", "gone", "")] == [
+        "group:video",
+        "group:games",
+        "",
+        "",
+    ]
+
+
 def test_minutes_count_for_their_day_only(
     home: Callable[..., Policy], at: Callable[..., float], parts: SimpleNamespace
 ) -> None:
-    household = home(replace(KID, minutes=(60,) * 7)).household
+    usage = Usage()
     policy = compile_policy(
-        household, parts.catalogue, parts.DictLists({}), {"kid": 60.0}, usage_day=date(2026, 11, 23)
+        home(replace(KID, minutes=(60,) * 7)).household, parts.catalogue, parts.DictLists({}), usage
     )
+    usage.add("kid", "", date(2026, 11, 23), 60.0)  # after compiling: it is held by reference
     subject = Subject("kid", Kind.DNS_QUERY, parse_name("example.com"))
     decision = decide(policy, subject, at("2026-11-23 23:59"))
     assert (decision.reason, decision.until) == (Reason.MINUTES, at("2026-11-24 00:00"))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import date
 from types import SimpleNamespace
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given, settings
@@ -13,12 +15,23 @@ from hypothesis import strategies as st
 
 from guardian.names import parse_name
 from guardian.policy.compile import Policy
-from guardian.policy.decide import decide, judge, judge_answer, posture_of, posture_of_profile
+from guardian.policy.decide import (
+    decide,
+    is_rewritten,
+    judge,
+    judge_address,
+    judge_answer,
+    judge_bypass,
+    posture_of,
+    posture_of_profile,
+)
 from guardian.policy.model import (
     FOREVER,
     Action,
+    Bonus,
     Decision,
     Device,
+    GroupMinutes,
     Kind,
     Profile,
     Reason,
@@ -31,7 +44,10 @@ from guardian.policy.model import (
     YouTube,
 )
 from guardian.policy.rules import parse_rule
+from guardian.policy.schedule import local_date
+from guardian.policy.usage import Usage
 
+CHISINAU = ZoneInfo("Europe/Chisinau")
 ALLOW, BLOCK = Action.ALLOW, Action.BLOCK
 DAILY = frozenset(range(7))
 BEDTIME = Schedule((Window(DAILY, 21 * 60, 7 * 60),))
@@ -47,6 +63,20 @@ ANA = Profile(
         ServiceRule("roblox", ALLOW),
     ),
 )
+
+
+def used_by_ana(minutes: Mapping[str, float], now: float) -> Usage:
+    """Minutes by service or group, "" for all, on the local date of `now`."""
+    usage = Usage()
+    for of, each in minutes.items():
+        usage.add("ana", of, local_date(CHISINAU, now), each)
+    return usage
+
+
+def make(home: Callable[..., Policy], profile: Profile, settings: dict[str, Any], now: float) -> Policy:
+    """The policy of a home as `settings_of_a_home` draws it, with its minutes used on the day of `now`."""
+    others = {key: value for key, value in settings.items() if key != "used"}
+    return home(profile, usage=used_by_ana(settings["used"], now), **others)
 
 
 def ask(policy: Policy, device: str, name: str, now: float, kind: Kind = Kind.DNS_QUERY) -> Decision:
@@ -114,13 +144,14 @@ def test_what_stops_everything_but_helplines(home: Callable[..., Policy], at: Ca
 
 def test_minutes_end_at_midnight(home: Callable[..., Policy], at: Callable[..., float]) -> None:
     timed = replace(ANA, schedule=Schedule(), minutes=(120,) * 5 + (180,) * 2)
-    used = home(timed, usage={"ana": 120.0})
     monday = at("2026-11-23 19:00")
+    used = home(timed, usage=used_by_ana({"": 120.0}, monday))
     assert ask(used, "ana", "x.example", monday)[:4] == (BLOCK, Reason.MINUTES, "minutes:120", at("2026-11-24 00:00"))
     assert ask(used, "ana", "x.example", at("2026-11-28 19:00")).action is ALLOW  # Saturdays have more
-    assert ask(home(timed, usage={"ana": 119.9}), "ana", "x.example", monday).until == at("2026-11-24 00:00")
+    nearly = home(timed, usage=used_by_ana({"": 119.9}, monday))
+    assert ask(nearly, "ana", "x.example", monday)[1::2] == (Reason.DEFAULT, monday + 5)  # six seconds at most
     assert ask(home(replace(timed, minutes=(0,) * 7)), "ana", "x.example", monday).reason is Reason.MINUTES
-    bed = home(replace(timed, schedule=BEDTIME), usage={"ana": 500.0})
+    bed = home(replace(timed, schedule=BEDTIME), usage=used_by_ana({"": 500.0}, monday))
     assert ask(bed, "ana", "x.example", monday)[1::2] == (Reason.MINUTES, at("2026-11-23 21:00"))
 
 
@@ -168,6 +199,120 @@ def test_kinds_without_a_name(home: Callable[..., Policy], at: Callable[..., flo
     assert seen("ana", unreadable, night) == seen("ana", address, night) == "schedule:bedtime"
     assert [seen(device, unreadable, day) for device in ("leo", "dad")] == ["default", "default"]
     assert seen("ana", address, day) == "default"
+
+
+def test_ways_around_that_are_no_names(home: Callable[..., Policy], at: Callable[..., float]) -> None:
+    day, night = at("2026-11-23 15:00"), at("2026-11-23 22:00")
+    profiles = (
+        replace(ANA, strict=True),
+        replace(ANA, id="mia", allow_list_only=True, bypass_protection=False),  # a list of allowed sites is strict
+        replace(ANA, id="leo", schedule=Schedule()),
+        replace(ANA, id="dad", filtered=False, strict=True, allow_list_only=True),
+    )
+    policy = home(*profiles)
+
+    def seen(tag: str, now: float) -> list[str]:
+        postures = [posture_of(policy, profile.id, now) for profile in profiles]
+        decisions = [judge_bypass(posture, tag) for posture in postures]
+        for posture, decision in zip(postures, decisions, strict=True):
+            assert judge_bypass(posture, tag) is decision
+            assert decision.until == posture.until
+            assert (decision.reason is Reason.BYPASS) == (decision.rule == tag) == decision.rule.startswith("bypass")
+        return [decision.rule for decision in decisions]
+
+    assert seen("bypass:vpn", day) == ["bypass:vpn", "default", "bypass:vpn", "default"]
+    assert seen("bypass:dns-first", day) == ["bypass:dns-first", "bypass:dns-first", "default", "default"]
+    assert seen("bypass:dot", night) == ["schedule:bedtime", "schedule:bedtime", "bypass:dot", "schedule:bedtime"]
+    assert [posture_of(policy, who, day).bypass_protection for who in ("ana", "mia", "dad")] == [True, False, False]
+    assert [posture_of(policy, who, day).strict for who in ("ana", "mia", "leo", "dad")] == [True, True, False, False]
+
+
+class DictAddresses(dict[bytes, str]):
+    """Address lists in the plainest way."""
+
+    def lookup(self, address: bytes) -> str:
+        return self.get(address, "")
+
+
+def test_addresses(home: Callable[..., Policy], at: Callable[..., float]) -> None:
+    doh, law, free, odd = bytes([9] * 4), bytes([7] * 16), bytes([5] * 4), bytes([3] * 4)
+    listed = DictAddresses({doh: "bypass:doh", law: "mandatory:hotline", odd: "category:ads"})
+    policy = home(ANA, replace(ANA, id="dad", filtered=False, schedule=Schedule()), addresses=listed)
+    day, night = at("2026-11-23 15:00"), at("2026-11-23 22:00")
+
+    def seen(device: str, now: float) -> list[str]:
+        return [decide(policy, Subject(device, Kind.ADDRESS, value), now).rule for value in (doh, law, free, odd)]
+
+    assert seen("ana", day) == ["bypass:doh", "mandatory:hotline", "default", "default"]
+    assert seen("ana", night) == ["schedule:bedtime", "mandatory:hotline", "schedule:bedtime", "schedule:bedtime"]
+    assert seen("dad", day) == ["default", "mandatory:hotline", "default", "default"]
+    posture = posture_of(policy, "ana", day)
+    for tag in ("", "bypass:doh", "mandatory:hotline"):
+        assert judge_address(posture, tag) is judge_address(posture, tag)
+    assert judge_address(posture, "mandatory:hotline").until == FOREVER
+
+
+def test_names_with_a_safe_twin_are_known_to_who_sees_flows(
+    home: Callable[..., Policy], at: Callable[..., float]
+) -> None:
+    policy = home(ANA, replace(ANA, id="dad", filtered=False))
+    ana, dad = (posture_of(policy, who, at("2026-11-23 15:00")) for who in ("ana", "dad"))
+    google, plain = parse_name("www.google.com"), parse_name("plain.org")
+    assert [is_rewritten(ana, google), is_rewritten(ana, plain), is_rewritten(dad, google)] == [True, False, False]
+    assert ana.rewrites[google].target == parse_name("forcesafesearch.google.com")
+
+
+def test_minutes_of_a_service_and_of_a_group(home: Callable[..., Policy], at: Callable[..., float]) -> None:
+    now = at("2026-11-25 19:00")  # a Wednesday
+    limits = (GroupMinutes("youtube", (30,) * 7), GroupMinutes("group:games", week=60))
+    rules = (parse_rule("roblox.com", ALLOW), parse_rule("m.youtube.com", ALLOW))
+    timed = Profile("ana", "Ana", rules=rules, group_minutes=limits, safe_search=SafeSearch(True, YouTube.STRICT))
+    usage = used_by_ana({"": 500.0, "youtube": 30.0}, now)
+    policy = home(timed, replace(timed, id="tv", filtered=False), usage=usage)
+    over = (BLOCK, Reason.MINUTES, "minutes:youtube", posture_of(policy, "ana", now).until, b"")
+    for name in ("m.youtube.com", "www.youtube.com", "googlevideo.com"):  # whatever rules and safe search say
+        assert ask(policy, "ana", name, now) == ask(policy, "ana", name, now, Kind.TLS) == over
+    assert ask(policy, "ana", "roblox.com", now).reason is Reason.RULE
+    assert ask(policy, "ana", "tiktok.com", now).reason is Reason.DEFAULT
+    usage.add("ana", "group:games", date(2026, 11, 23), 60.0)  # Monday's count for the week
+    assert ask(policy, "ana", "roblox.com", now).rule == "minutes:group:games"
+    assert ask(policy, "ana", "roblox.com", at("2026-11-29 23:59")).rule == "minutes:group:games"
+    assert ask(policy, "ana", "roblox.com", at("2026-11-30 00:00")).reason is Reason.RULE
+    assert ask(policy, "ana", "youtube.com", at("2026-11-26 00:00")).action is ALLOW
+    # What merely nobody objected to may not lead there.
+    posture, plain, video = posture_of(policy, "ana", now), parse_name("plain.org"), parse_name("youtube.com")
+    query = judge(posture, Kind.DNS_QUERY, plain, 0)
+    assert judge_answer(posture, query, video, policy.lists.lookup(video)).rule == "minutes:youtube"
+    # Minutes hold for the television too, which is not filtered; so does the look at encrypted names.
+    usage.add("tv", "youtube", date(2026, 11, 25), 30.0)
+    assert ask(policy, "tv", "youtube.com", now).rule == "minutes:youtube"
+    assert posture_of(policy, "tv", now).strip_ech
+    both = home(timed, usage=usage, lists={"helpline": ["youtube.com"], "service:youtube": ["youtube.com"]})
+    assert ask(both, "ana", "youtube.com", now).reason is Reason.HELPLINE
+
+
+def test_minutes_of_the_week(home: Callable[..., Policy], at: Callable[..., float]) -> None:
+    wednesday = at("2026-11-25 19:00")
+    timed = Profile("ana", "Ana", minutes=(60,) * 7, week_minutes=100)
+    usage = used_by_ana({"": 55.0}, at("2026-11-24 12:00"))
+    policy = home(timed, usage=usage)
+    assert ask(policy, "ana", "x.example", wednesday).until <= wednesday + 45 * 60  # of the week; the day has 60
+    usage.add("ana", "", date(2026, 11, 25), 45.0)
+    assert ask(policy, "ana", "x.example", wednesday)[:4] == (
+        BLOCK,
+        Reason.MINUTES,
+        "minutes:week:100",
+        at("2026-11-26 00:00"),
+    )
+    assert ask(policy, "ana", "x.example", at("2026-11-29 23:59")).rule == "minutes:week:100"
+    assert ask(policy, "ana", "x.example", at("2026-11-30 00:00")).reason is Reason.DEFAULT
+    given = (Bonus(date(2026, 11, 24), 10), Bonus(date(2026, 11, 27), 30), Bonus(date(2026, 11, 20), 60))
+    more = home(replace(timed, bonuses=given), usage=usage)
+    rules = [ask(more, "ana", "x.example", at(f"2026-11-{day} 19:00")).rule for day in (25, 26, 27)]
+    assert rules == ["default", "default", "default"]  # Tuesday's bonus was not used
+    usage.add("ana", "", date(2026, 11, 26), 10.0)
+    rules = [ask(more, "ana", "x.example", at(f"2026-11-{day} 19:00")).rule for day in (26, 27)]
+    assert rules == ["minutes:week:110", "default"]  # Friday's is not there to be used on Thursday
 
 
 def test_a_flow_is_not_rewritten(home: Callable[..., Policy], at: Callable[..., float]) -> None:
@@ -254,6 +399,13 @@ services = st.builds(
     st.sampled_from([ALLOW, BLOCK]),
     st.lists(windows, max_size=2).map(tuple),
 )
+GROUPS = ("youtube", "tiktok", "group:video", "group:games", "group:unknown")
+day_minutes = st.one_of(st.just(()), st.tuples(*[st.sampled_from([0, 30, 60])] * 7))
+week_minutes = st.sampled_from([None, None, 0, 45, 90])
+group_minutes = st.builds(GroupMinutes, st.sampled_from(GROUPS), day_minutes, week_minutes)
+bonuses = st.builds(
+    Bonus, st.dates(date(2026, 10, 8), date(2026, 10, 31)), st.sampled_from([10, 30]), st.sampled_from(["", *GROUPS])
+)
 profiles = st.builds(
     Profile,
     id=st.just("ana"),
@@ -261,13 +413,17 @@ profiles = st.builds(
     filtered=st.sampled_from([True, True, True, False]),
     paused_until=later,
     schedule=st.builds(Schedule, st.lists(windows, max_size=2).map(tuple)),
-    minutes=st.one_of(st.just(()), st.tuples(*[st.sampled_from([0, 30, 60])] * 7)),
+    minutes=day_minutes,
+    week_minutes=week_minutes,
+    group_minutes=st.lists(group_minutes, max_size=3, unique_by=lambda limit: limit.of).map(tuple),
+    bonuses=st.lists(bonuses, max_size=3).map(tuple),
     rules=rule_sets,
     services=st.lists(services, max_size=3).map(tuple),
     categories=st.frozensets(st.sampled_from(["gambling", "social", "video", "ads", "unknown"])),
     allow_list_only=st.booleans(),
     safe_search=st.builds(SafeSearch, st.booleans(), st.sampled_from(YouTube)),
     bypass_protection=st.booleans(),
+    strict=st.booleans(),
 )
 
 
@@ -278,7 +434,7 @@ def settings_of_a_home(draw: st.DrawFn) -> dict[str, Any]:
         "devices": (device,),
         "rules": draw(rule_sets),
         "new_device_profile": draw(st.sampled_from(["", "ana", "gone"])),
-        "usage": {"ana": draw(st.sampled_from([0.0, 45.0, 60.0]))},
+        "used": {of: draw(st.sampled_from([0.0, 29.0, 45.0, 60.0])) for of in ("", *GROUPS)},
     }
 
 
@@ -299,7 +455,7 @@ def test_decisions_are_total_and_hold_until_they_say(
     now: float,
     data: st.DataObject,
 ) -> None:
-    policy = home(profile, **settings)
+    policy = make(home, profile, settings, now)
     value = {Kind.ADDRESS: bytes(4), Kind.UNREADABLE: b""}.get(kind, parse_name(name))
     subject = Subject(device, kind, value)
     decision = decide(policy, subject, now)
@@ -308,7 +464,12 @@ def test_decisions_are_total_and_hold_until_they_say(
     # The same at any moment before `until`: the last second, and one between; within a year, FOREVER is long.
     end = min(decision.until, now + 366 * 86400.0)
     between = data.draw(st.floats(now, end, exclude_max=True))
-    for moment in (between, end - 0.01, end - 1.0 if end - 1.0 >= now else now):
+    counts = data.draw(st.sets(st.sampled_from(["", *GROUPS])))
+    lived = now
+    for moment in sorted({between, end - 0.01, end - 1.0 if end - 1.0 >= now else now}):
+        for of in counts:  # whoever uses minutes uses at most one a minute
+            policy.usage.add("ana", of, local_date(CHISINAU, moment), (moment - lived) / 60)
+        lived = moment
         assert decide(policy, subject, moment)[:3] == decision[:3], moment
 
 
@@ -317,7 +478,7 @@ def test_decisions_are_total_and_hold_until_they_say(
 def test_case_does_not_matter(
     home: Callable[..., Policy], profile: Profile, settings: dict[str, Any], name: str, now: float, random: Any
 ) -> None:
-    policy = home(profile, **settings)
+    policy = make(home, profile, settings, now)
     mixed = "".join(random.choice((char.upper(), char)) for char in name).encode()
     wire = b"".join(bytes([len(label)]) + label for label in mixed.split(b".")) + b"\x00"
     assert decide(policy, Subject("ana", Kind.DNS_QUERY, wire), now) == ask(policy, "ana", name, now)
@@ -328,12 +489,12 @@ def test_case_does_not_matter(
 def test_a_new_block_rule_unblocks_nothing(
     home: Callable[..., Policy], profile: Profile, settings: dict[str, Any], pattern: str, shared: bool, now: float
 ) -> None:
-    before = home(profile, **settings)
+    before = make(home, profile, settings, now)
     rule = parse_rule(pattern, BLOCK)
     if shared:
-        after = home(profile, **{**settings, "rules": (*settings["rules"], rule)})
+        after = make(home, profile, {**settings, "rules": (*settings["rules"], rule)}, now)
     else:
-        after = home(replace(profile, rules=(*profile.rules, rule)), **settings)
+        after = make(home, replace(profile, rules=(*profile.rules, rule)), settings, now)
     for name in NAMES:
         if ask(before, "ana", name, now).action is BLOCK:
             assert ask(after, "ana", name, now).action is BLOCK
@@ -344,7 +505,7 @@ def test_a_new_block_rule_unblocks_nothing(
 def test_nothing_unblocks_mandatory_and_nothing_blocks_a_helpline(
     home: Callable[..., Policy], profile: Profile, settings: dict[str, Any], device: str, now: float
 ) -> None:
-    policy = home(profile, **settings)
+    policy = make(home, profile, settings, now)
     for name in ("forbidden.example", "sub.forbidden.example"):
         decision = ask(policy, device, name, now)
         assert decision[:3] == (BLOCK, Reason.MANDATORY, "mandatory:hotline")
@@ -359,7 +520,7 @@ def test_an_allow_rule_of_the_same_name_wins(
     home: Callable[..., Policy], profile: Profile, settings: dict[str, Any], name: str, now: float
 ) -> None:
     both = (parse_rule("=" + name, BLOCK), parse_rule("=" + name, ALLOW))
-    policy = home(replace(profile, rules=(*profile.rules, *both)), **settings)
+    policy = make(home, replace(profile, rules=(*profile.rules, *both)), settings, now)
     decision = ask(policy, "ana", name, now)
     if posture_of(policy, "ana", now).profile == "ana" and profile.filtered:
         firmer = (Reason.HELPLINE, Reason.MANDATORY, Reason.PAUSE, Reason.SCHEDULE, Reason.MINUTES)
@@ -372,7 +533,7 @@ def test_an_allow_rule_of_the_same_name_wins(
 def test_a_kept_posture_answers_like_a_fresh_one(
     home: Callable[..., Policy], profile: Profile, settings: dict[str, Any], name: str, other: str, now: float
 ) -> None:
-    policy = home(profile, **settings)
+    policy = make(home, profile, settings, now)
     posture = posture_of(policy, "ana", now)
     for kind in (*Kind, *Kind):
         for wire in (parse_name(name), parse_name(other)):

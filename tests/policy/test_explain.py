@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import date
 
 import pytest
 from hypothesis import given, settings
@@ -13,10 +14,24 @@ from guardian.names import parse_name
 from guardian.policy.compile import Policy
 from guardian.policy.decide import posture_of
 from guardian.policy.explain import HIDDEN, Explanation, Outcome, explain
-from guardian.policy.model import FOREVER, Action, Profile, Reason, SafeSearch, Schedule, ServiceRule, Window, YouTube
+from guardian.policy.model import (
+    FOREVER,
+    Action,
+    Bonus,
+    GroupMinutes,
+    Profile,
+    Reason,
+    SafeSearch,
+    Schedule,
+    ServiceRule,
+    Window,
+    YouTube,
+)
 from guardian.policy.rules import parse_rule
+from guardian.policy.usage import Usage
 
 DAILY = frozenset(range(7))
+MONDAY = date(2026, 11, 23)
 KID = Profile(
     "kid",
     "Kid",
@@ -85,6 +100,75 @@ def test_the_edge_is_the_one_that_changes_this_name(home: Callable[..., Policy],
     assert tell(always, "www.bet365.com", now).sentence == "Blocked: category gambling (list entry bet365.com)."
 
 
+LIMITS = (GroupMinutes("youtube", (30,) * 7), GroupMinutes("group:games", (), 100), GroupMinutes("other", (), 0))
+
+
+@pytest.mark.parametrize(
+    ("profile", "used", "name", "sentence"),
+    [
+        (replace(KID, schedule=Schedule(), week_minutes=90), {"": 90}, "plain.org",
+         "Blocked: the 90 minutes of this week are used up, until 2026-11-30 00:00 when a new week begins."),
+        (replace(KID, schedule=Schedule(), minutes=(60,) * 7, bonuses=(Bonus(MONDAY, 30),)), {"": 90}, "plain.org",
+         "Blocked: the 90 minutes of today are used up, until 2026-11-24 00:00 when a new day begins."),
+        (replace(KID, group_minutes=LIMITS), {"youtube": 30}, "youtube.com",
+         "Blocked: the 30 minutes of today for YouTube are used up, until 2026-11-23 21:00 when bedtime begins."),
+        (replace(KID, schedule=Schedule(), group_minutes=LIMITS), {"group:games": 100}, "roblox.com",
+         "Blocked: the 100 minutes of this week for group games are used up, "
+         "until 2026-11-30 00:00 when a new week begins."),
+        # Minutes that nobody uses change nothing: what the clock brings is told.
+        (replace(KID, minutes=(60,) * 7, group_minutes=LIMITS), {"": 59}, "plain.org",
+         "Allowed: nothing objects, until 2026-11-23 21:00 when bedtime begins."),
+    ],
+)  # fmt: skip
+def test_minutes_in_one_sentence(
+    home: Callable[..., Policy],
+    at: Callable[..., float],
+    profile: Profile,
+    used: dict[str, float],
+    name: str,
+    sentence: str,
+) -> None:
+    usage = Usage()
+    for of, minutes in used.items():
+        usage.add("kid", of, MONDAY, minutes)
+    assert tell(home(profile, usage=usage), name, at("2026-11-23 15:00")).sentence == sentence
+
+
+@pytest.mark.parametrize(
+    ("profile", "says"),
+    [
+        (KID, "no limit"),
+        (replace(KID, minutes=(60,) * 7), "48 of 60 minutes used"),  # 48.9 are not 49 yet
+        (replace(KID, week_minutes=300), "148 of 300 minutes used this week"),
+        (replace(KID, minutes=(60,) * 7, week_minutes=300, bonuses=(Bonus(MONDAY, 20), Bonus(MONDAY, 10))),
+         "48 of 90 minutes used, 148 of 330 this week, 30 bonus minutes today"),
+        (replace(KID, group_minutes=LIMITS[:2], bonuses=(Bonus(MONDAY, 5, "youtube"),)),
+         "YouTube: 7 of 35 minutes used, 5 bonus minutes today; group games: 0 of 100 minutes used this week"),
+    ],
+)  # fmt: skip
+def test_the_step_of_minutes(
+    home: Callable[..., Policy], at: Callable[..., float], profile: Profile, says: str
+) -> None:
+    usage = Usage()
+    usage.add("kid", "", MONDAY, 48.9)
+    usage.add("kid", "", date(2026, 11, 24), 100)
+    usage.add("kid", "youtube", MONDAY, 7)
+    for filtered in (True, False):
+        told = tell(home(replace(profile, filtered=filtered), usage=usage), "plain.org", at("2026-11-23 15:00"))
+        assert told.steps[4] == (Reason.MINUTES, Outcome.PASSED, says)
+
+
+def test_dns_first_is_told(home: Callable[..., Policy], at: Callable[..., float]) -> None:
+    says = "; DNS first: only addresses that Guardian's DNS gave are reachable"
+    for profile, said in (
+        (replace(KID, strict=True), f"not a way around the filter{says}"),
+        (replace(KID, strict=True, bypass_protection=False), f"bypass protection is off{says}"),
+        (replace(KID, allow_list_only=True), f"not a way around the filter{says}"),
+        (replace(KID, strict=True, filtered=False), "the profile is not filtered"),
+    ):
+        assert tell(home(profile), "plain.org", at("2026-11-23 15:00")).steps[6].says == said
+
+
 def test_every_step_in_order(home: Callable[..., Policy], at: Callable[..., float]) -> None:
     told = tell(home(replace(KID, minutes=(60,) * 7)), "www.bet365.com", at("2026-11-23 15:00"))
     assert [(step.reason.value, step.outcome.value, step.says) for step in told.steps] == [
@@ -136,6 +220,8 @@ profiles = st.builds(
     paused_until=st.sampled_from([0.0, FOREVER]),
     schedule=st.sampled_from([Schedule(), KID.schedule]),
     minutes=st.sampled_from([(), (0,) * 7, (60,) * 7]),
+    week_minutes=st.sampled_from([None, 0, 60]),
+    group_minutes=st.sampled_from([(), (GroupMinutes("tiktok", (0,) * 7), GroupMinutes("group:video", week=0))]),
     rules=st.sampled_from([(), KID.rules, (parse_rule("*", Action.ALLOW),)]),
     services=st.sampled_from([(), KID.services, (ServiceRule("tiktok", Action.ALLOW),)]),
     categories=st.sampled_from([frozenset(), frozenset({"gambling", "social"})]),

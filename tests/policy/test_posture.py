@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import date
 
 import pytest
 
@@ -11,7 +12,9 @@ from guardian.policy.compile import Policy
 from guardian.policy.model import (
     FOREVER,
     Action,
+    Bonus,
     Device,
+    GroupMinutes,
     Profile,
     SafeSearch,
     Schedule,
@@ -21,6 +24,7 @@ from guardian.policy.model import (
 )
 from guardian.policy.posture import posture_of, posture_of_profile
 from guardian.policy.rules import parse_rule
+from guardian.policy.usage import Usage
 
 DAILY = frozenset(range(7))
 KID = Profile("kid", "Kid", visibility=Visibility.CATEGORIES)
@@ -36,7 +40,11 @@ OPEN_HOURS = (ServiceRule("youtube", Action.BLOCK, (Window(DAILY, 17 * 60, 18 * 
         (replace(KID, schedule=BEDTIME), "12:00", "15:00", "homework begins"),
         (replace(KID, schedule=BEDTIME), "15:00", "16:00", "homework ends"),
         (replace(KID, schedule=BEDTIME), "06:59", "07:00", "bedtime ends"),
-        (replace(KID, minutes=(60,) * 7), "15:10", "24:00", "a new day begins"),
+        (replace(KID, minutes=(60,) * 7), "23:10", "24:00", "a new day begins"),
+        (replace(KID, week_minutes=60), "23:10", "24:00", "a new day begins"),
+        (replace(KID, group_minutes=(GroupMinutes("group:none", week=0),)), "23:10", "24:00", "a new day begins"),
+        (replace(KID, minutes=(0,) * 7), "15:10", "24:00", "a new day begins"),
+        (replace(KID, minutes=(0,) * 7, schedule=BEDTIME), "15:10", "16:00", "homework ends"),
         (replace(KID, rules=EXPIRING), "15:10", "15:30", "a rule expires"),
         (replace(KID, rules=EXPIRING), "15:30", None, ""),
         (replace(KID, rules=EXPIRING, filtered=False), "15:10", None, ""),
@@ -54,6 +62,54 @@ def test_until_and_why_then(
     if until is not None:
         moment = at("2026-11-24 00:00") if until == "24:00" else at(f"2026-11-23 {until}")
     assert (posture.until, posture.cause) == (moment, cause)
+
+
+def test_minutes_end_early_rather_than_late(home: Callable[..., Policy], at: Callable[..., float]) -> None:
+    """However it is used: nobody uses more than a minute a minute, of the tightest limit that is not yet reached."""
+    sunday, day = at("2026-11-29 15:00"), date(2026, 11, 29)
+    limits = (
+        GroupMinutes("youtube", (20,) * 7, 30),
+        GroupMinutes("group:games", (5,) * 7),
+        GroupMinutes("gone", (1,) * 7),
+    )
+    usage = Usage()
+    policy = home(replace(KID, minutes=(60,) * 7, group_minutes=limits), usage=usage)
+
+    def wait() -> float:
+        posture = posture_of(policy, "kid", sunday)
+        assert (posture.cause, posture.edge) == (
+            "minutes may be used up",
+            (at("2026-11-30 00:00"), "a new week begins"),
+        )
+        return posture.until - sunday
+
+    assert 4 * 60 < wait() <= 5 * 60  # no list knows the third: it can block nothing
+    usage.add("kid", "group:games", day, 5)
+    assert 15 * 60 < wait() <= 20 * 60
+    usage.add("kid", "youtube", date(2026, 11, 28), 15)
+    assert 13 * 60 < wait() <= 15 * 60  # the week's
+    usage.add("kid", "youtube", day, 15)
+    assert 50 * 60 < wait() <= 60 * 60
+    usage.add("kid", "", day, 59.99)
+    assert wait() == 1  # 0.6 seconds are left: at least a second is given
+    usage.add("kid", "", day, 0.01)
+    posture = posture_of(policy, "kid", sunday)
+    assert posture.stop is not None
+    assert (posture.stop.rule, posture.until, posture.cause) == ("minutes:60", *posture.edge)
+    assert posture.spent == 0  # who is stopped is not asked for services
+
+
+def test_a_bonus_opens_again(home: Callable[..., Policy], at: Callable[..., float]) -> None:
+    now, usage = at("2026-11-25 15:00"), Usage()
+    usage.add("kid", "", date(2026, 11, 25), 60)
+    timed = replace(KID, minutes=(60,) * 7)
+    given = replace(timed, bonuses=(Bonus(date(2026, 11, 25), 10),))
+    assert posture_of(home(timed, usage=usage), "kid", now).stop is not None
+    assert posture_of(home(given, usage=usage), "kid", now).stop is None
+    assert posture_of(home(replace(timed, bonuses=(Bonus(date(2026, 11, 26), 10),)), usage=usage), "kid", now).stop
+    usage.add("kid", "", date(2026, 11, 25), 10)
+    stopped = posture_of(home(given, usage=usage), "kid", now).stop
+    assert stopped is not None and stopped.rule == "minutes:70"
 
 
 def test_labels_that_follow_each_other(home: Callable[..., Policy], at: Callable[..., float]) -> None:

@@ -6,7 +6,10 @@ The language, a line each; `#` begins a comment. First the home:
     LIST category:gambling bet365.com casino.example     a tag and what is listed under it, each with all below
     TWIN www.google.com forcesafesearch.google.com  safe search
     TWIN www.youtube.com restrict.youtube.com strict     a mode of YouTube
-    PROFILE ana blocks=gambling,social safe-search youtube=strict minutes=60 unfiltered allow-list-only no-bypass
+    GROUP games roblox minecraft                    the services of a group
+    PROFILE ana blocks=gambling,social safe-search youtube=strict minutes=60 week=300 unfiltered allow-list-only
+                no-bypass dns-first
+    MINUTES youtube 30 week=100                     a day, a week, or both; of a service or `group:games`, as above
     OFFLINE mon-fri,sun 21:00-07:00 bedtime         a window of the profile above; past midnight if the end is earlier
     OFFLINE 2026-12-31 none                         an exception: the windows that start on that date, or none
     SERVICE tiktok block mon-sun 17:00-18:00        or `allow`; with hours: open in those hours
@@ -18,12 +21,16 @@ Then what happens. Every time is by the clock on the wall, and the clock only go
 
     AT 2026-11-23 Mon 21:05                         later also `AT Tue 07:00`, `AT 07:00`: the next such moment;
     AT 03:30 again                                  ... the second time, in the night the clock goes back
-    ana-tablet QUERY www.example.com CNAME cdn.example   also TLS NAME, UNREADABLE; any word is a device, `?` a stranger
+    ana-tablet QUERY www.example.com CNAME cdn.example   also TLS NAME, UNREADABLE, WAY bypass:vpn; any word is a
+                                                    device, `?` a stranger
     EXPECT blocked category:gambling until Tue 07:00     allowed, blocked, rewritten; a reason or rule (with - for
                                                     spaces); `to NAME`; `until forever`. About the last question.
     SAYS Blocked: it is bedtime                     the beginning of the explanation's sentence
     PAUSE ana-tablet until 19:30                    a device or a profile; `until forever`; RESUME ana-tablet
-    USED ana 60                                     minutes that a profile has used on this day
+    USED ana 60                                     minutes that a profile has used on this day; `USED ana 60 youtube`
+    BONUS ana 30 youtube                            minutes that a parent gives for this day; without a service: of all
+    USES ana until 16:30 youtube                    the clock goes on, and every minute of it counts, for the service
+                                                    and its group too; kept postures must be right all the time
 
 PROFILE, RULE (for the profile of the last PROFILE line) and the other lines of the home may come later too: then the
 parents change it. As in the gateway, the posture of a device is kept until it says, and must be right until then.
@@ -42,22 +49,25 @@ import pytest
 
 from guardian.errors import TextError
 from guardian.names import format_name, parse_name, suffixes
-from guardian.policy.compile import Policy, compile_policy
-from guardian.policy.decide import decide, judge, judge_answer, posture_of
+from guardian.policy.compile import Policy, compile_policy, group_of
+from guardian.policy.decide import decide, judge, judge_answer, judge_bypass, posture_of
 from guardian.policy.explain import explain
 from guardian.policy.model import (
     FOREVER,
     Action,
+    Bonus,
     Catalogue,
     DayException,
     Decision,
     Device,
+    GroupMinutes,
     Household,
     Kind,
     Profile,
     Rule,
     SafeSearch,
     Schedule,
+    Service,
     ServiceRule,
     Subject,
     Window,
@@ -66,10 +76,17 @@ from guardian.policy.model import (
 from guardian.policy.posix_tz import parse_posix_tz
 from guardian.policy.posture import Posture
 from guardian.policy.rules import parse_rule
+from guardian.policy.usage import Usage
 
 HERE = Path(__file__).parent
 DAYS = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
-FLAGS = {"unfiltered": "filtered", "allow-list-only": "allow_list_only", "no-bypass": "bypass_protection"}
+FLAGS = {
+    "unfiltered": ("filtered", False),
+    "allow-list-only": ("allow_list_only", True),
+    "no-bypass": ("bypass_protection", False),
+    "dns-first": ("strict", True),
+}
+USE_SECONDS = 10  # how often minutes are counted
 ACTIONS = {"allowed": Action.ALLOW, "blocked": Action.BLOCK, "rewritten": Action.REWRITE}
 
 
@@ -111,8 +128,8 @@ class Scenario:
         self.rules: tuple[Rule, ...] = ()
         self.newcomers = ""
         self.last_profile = ""
-        self.usage: dict[str, float] = {}
-        self.usage_day: date | None = None
+        self.services: dict[str, Service] = {}
+        self.usage = Usage()
         self.now = 0.0
         self.policy: Policy | None = None
         self.postures: dict[str, Posture] = {}
@@ -130,13 +147,13 @@ class Scenario:
                 raise ScenarioError(f"{self.name}:{number}: {line.strip()}\n    {error!s}") from error
 
     def step(self, words: list[str]) -> None:
-        if len(words) > 1 and words[1] in ("QUERY", "TLS", "UNREADABLE"):
+        if len(words) > 1 and words[1] in ("QUERY", "TLS", "UNREADABLE", "WAY"):
             self.ask(words[0], words[1:])
             return
         method = getattr(self, "do_" + words[0].lower(), None)
         if method is None:
             raise ScenarioError(f"unknown word {words[0]!r}")
-        if words[0] not in ("AT", "EXPECT", "SAYS"):
+        if words[0] not in ("AT", "EXPECT", "SAYS", "USES"):
             self.policy = None
             self.postures.clear()
         method(words[1:])
@@ -167,17 +184,15 @@ class Scenario:
             elif key == "minutes":
                 minutes = tuple(int(part) for part in value.split(","))
                 values["minutes"] = minutes * 7 if len(minutes) == 1 else minutes
+            elif key == "week":
+                values["week_minutes"] = int(value)
             elif key == "safe-search":
                 safe = replace(safe, enabled=True)
             elif key == "youtube":
                 safe = replace(safe, youtube=YouTube(value))
             else:
-                flags = {
-                    "unfiltered": "filtered",
-                    "allow-list-only": "allow_list_only",
-                    "no-bypass": "bypass_protection",
-                }
-                values[flags[key]] = key == "allow-list-only"
+                name, flag = FLAGS[key]
+                values[name] = flag
         self.last_profile = words[0]
         self.profiles[words[0]] = Profile(words[0], words[0].title(), safe_search=safe, **values)  # type: ignore[arg-type]
 
@@ -208,6 +223,22 @@ class Scenario:
         else:
             self.rules = (*self.rules, rule)
 
+    def do_group(self, words: list[str]) -> None:
+        self.services.update({word: Service(word, word.title(), words[0], ()) for word in words[1:]})
+
+    def do_minutes(self, words: list[str]) -> None:
+        days: tuple[int, ...] = ()
+        week = None
+        for word in words[1:]:
+            key, _, value = word.rpartition("=")
+            if key:
+                week = int(value)
+            else:
+                minutes = tuple(int(part) for part in value.split(","))
+                days = minutes * 7 if len(minutes) == 1 else minutes
+        limits = self.profiles[self.last_profile].group_minutes
+        self.change_profile(group_minutes=(*limits, GroupMinutes(words[0], days, week)))
+
     def do_device(self, words: list[str]) -> None:
         self.devices[words[0]] = Device(words[0], words[0], words[1])
 
@@ -236,8 +267,37 @@ class Scenario:
             self.profiles[words[0]] = replace(self.profiles[words[0]], paused_until=0.0)
 
     def do_used(self, words: list[str]) -> None:
-        self.usage[words[0]] = float(words[1])
-        self.usage_day = datetime.fromtimestamp(self.now, self.zone).date()
+        of, today = " ".join(words[2:]), self.today()
+        more = float(words[1]) - self.usage.today(words[0], of, today)
+        if more < 0:
+            raise ScenarioError("nobody gets minutes back; a parent can give a bonus")
+        self.usage.add(words[0], of, today, more)
+
+    def do_bonus(self, words: list[str]) -> None:
+        profile = self.profiles[words[0]]
+        given = Bonus(self.today(), int(words[1]), " ".join(words[2:]))
+        self.profiles[words[0]] = replace(profile, bonuses=(*profile.bonuses, given))
+
+    def do_uses(self, words: list[str]) -> None:
+        profile, services = words[0], [word for word in words[2:] if word in self.services]
+        end = self.moment([word for word in words[2:] if word not in services])
+        counted = {"", *services, *(group_of(self.the_policy(), service) for service in services)}
+        while self.now < end:
+            for of in counted:
+                self.usage.add(profile, of, self.today(), min(USE_SECONDS, end - self.now) / 60)
+            self.now = min(self.now + USE_SECONDS, end)
+            for device, kept in self.postures.items():
+                fresh = posture_of(self.the_policy(), device, self.now)
+                facts = [(found.stop and found.stop.rule, found.spent_by) for found in (kept, fresh)]
+                if self.now < kept.until and facts[0] != facts[1]:
+                    raise ScenarioError(
+                        f"at {self.show(self.now)} a kept posture says {facts[0]}, a fresh one {facts[1]}"
+                    )
+                if self.now >= kept.until:
+                    self.postures[device] = fresh
+
+    def today(self) -> date:
+        return datetime.fromtimestamp(self.now, self.zone).date()
 
     def ask(self, device: str, words: list[str]) -> None:
         policy = self.the_policy()
@@ -245,11 +305,15 @@ class Scenario:
         posture = self.postures.get(device)
         if posture is None or self.now >= posture.until:
             posture = self.postures[device] = posture_of(policy, device, self.now)
+        if words[0] == "WAY":
+            self.asked = posture, b"", judge_bypass(posture, words[1])
+            return
         kind = {"QUERY": Kind.DNS_QUERY, "TLS": Kind.TLS, "UNREADABLE": Kind.UNREADABLE}[words[0]]
         name = parse_name(words[1]) if len(words) > 1 else b""
         decision = judge(posture, kind, name, policy.lists.lookup(name) if name else 0)
         fresh = decide(policy, Subject(device, kind, name), self.now)
-        if fresh != decision:
+        # Where minutes run, a kept `until` may be earlier than a fresh one; never later.
+        if fresh._replace(until=decision.until) != decision or fresh.until < decision.until:
             raise ScenarioError(f"a kept posture says {decision}, a fresh one {fresh}")
         for mark, target in zip(words[2::2], words[3::2], strict=True):
             if mark != "CNAME":
@@ -267,8 +331,8 @@ class Scenario:
                 self.newcomers,
                 self.rules,
             )
-            catalogue = Catalogue({}, {}, self.safe, self.youtube, {})
-            self.policy = compile_policy(household, catalogue, DictLists(self.listed), self.usage, self.usage_day)
+            catalogue = Catalogue(self.services, {}, self.safe, self.youtube, {})
+            self.policy = compile_policy(household, catalogue, DictLists(self.listed), self.usage)
         return self.policy
 
     def do_expect(self, words: list[str]) -> None:
@@ -351,6 +415,7 @@ def test_scenario(path: Path) -> None:
         ("SAYS Blocked", "it says"),
         ("AT 2026-11-23 Tue 22:00", "is a mon"),
         ("AT 2026-11-23 Mon 20:00", "forward only"),
+        ("USED ana -1", "gets minutes back"),
         ("EXPEKT allowed", "unknown word"),
         ("tablet QUERY a..b", "empty label"),
         ("tablet QUERY a.example DNAME b.example", "instead of CNAME"),

@@ -15,9 +15,11 @@ from guardian.catalogue import load_catalogue
 from guardian.policy.model import (
     FOREVER,
     Action,
+    Bonus,
     Catalogue,
     DayException,
     Device,
+    GroupMinutes,
     Household,
     Profile,
     Rule,
@@ -40,6 +42,8 @@ texts = st.text(alphabet=st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp
 moments = st.integers(1, 4_000_000_000).map(float) | st.just(FOREVER)
 some_days = st.frozensets(st.integers(0, 6), min_size=1)
 labels = texts.filter(bool)
+day_minutes = st.just(()) | st.lists(st.integers(0, 1440), min_size=7, max_size=7).map(tuple)
+week_minutes = st.none() | st.integers(0, 10080)
 hosts = st.from_regex(r"[a-z0-9_]{1,8}(\.[a-z0-9-]{1,8}){0,2}\.[a-z]{2,5}", fullmatch=True)
 patterns = st.tuples(st.sampled_from(["", "=", "*.", "a*b.", "*ad*."]), hosts).map("".join) | st.just("*ads*")
 
@@ -69,6 +73,13 @@ def make_profile(draw: st.DrawFn, key: str, catalogue: Catalogue) -> Profile:
         st.sampled_from([Action.ALLOW, Action.BLOCK]),
         make_windows(some_days),
     )
+    services = sorted(catalogue.services)
+    groups = sorted({f"group:{service.group}" for service in catalogue.services.values()})
+    of = st.sampled_from(services) | st.sampled_from(groups)
+    limit = st.builds(GroupMinutes, of, day_minutes, week_minutes).filter(
+        lambda made: made.minutes or made.week is not None
+    )
+    bonus = st.builds(Bonus, st.dates(date(2020, 1, 1), date(2040, 1, 1)), st.integers(1, 1440), st.just("") | of)
     return Profile(
         id=key,
         name=draw(texts),
@@ -79,13 +90,17 @@ def make_profile(draw: st.DrawFn, key: str, catalogue: Catalogue) -> Profile:
             draw(make_windows(some_days)),
             tuple(draw(st.lists(exceptions, max_size=2, unique_by=lambda found: found.day))),
         ),
-        minutes=draw(st.just(()) | st.lists(st.integers(0, 1440), min_size=7, max_size=7).map(tuple)),
+        minutes=draw(day_minutes),
+        week_minutes=draw(week_minutes),
+        group_minutes=tuple(draw(st.lists(limit, max_size=3, unique_by=lambda made: made.of))),
+        bonuses=tuple(draw(st.lists(bonus, max_size=3))),
         rules=draw(make_rules()),
         services=tuple(draw(st.lists(service, max_size=3, unique_by=lambda rule: rule.service))),
         categories=frozenset(draw(st.sets(st.sampled_from(sorted(catalogue.categories)), max_size=5))),
         allow_list_only=draw(st.booleans()),
         safe_search=SafeSearch(draw(st.booleans()), draw(st.sampled_from(YouTube))),
         bypass_protection=draw(st.booleans()),
+        strict=draw(st.booleans()),
         visibility=draw(st.sampled_from(Visibility)),
         language=draw(st.sampled_from(["", "ro", "ru", "en"])),
     )

@@ -17,7 +17,7 @@ from guardian.store import history_file
 from guardian.store.history import HistoryWriter
 from guardian.store.history_read import HistoryReader
 from guardian.store.history_record import Recorder
-from tests.store.history_home import HOUR, NOW, Clock, all_bytes, broken_pages, one_batch, write
+from tests.store.history_home import HOUR, NAMES, NOW, Clock, all_bytes, broken_pages, one_batch, write
 
 
 def test_erased_names_and_devices_are_in_no_byte_of_any_file(path: str, tmp_path: Path) -> None:
@@ -234,3 +234,25 @@ def test_a_writer_that_is_too_slow_loses_batches_and_says_so(path: str) -> None:
     writer.close()
     with HistoryReader(path) as reader:
         assert reader.totals().blocked == accepted.count(True)
+
+
+def test_erased_attempts_and_minutes_are_in_no_byte_of_any_file(path: str, tmp_path: Path) -> None:
+    writer = HistoryWriter(path, str(tmp_path / "snapshot.db"), clock=Clock())
+    writer.start()
+    recorder = Recorder()
+    recorder.note_attempt("anas-tablet", None, "secret-kind", 1, NOW)
+    recorder.note_minutes("2026-10-24", "profile-of-ana", "secret-app", 1.0)
+    recorder.note_device_minutes("2026-10-24", "anas-tablet", "secret-game", 1.0, NAMES)
+    recorder.note_device_minutes("2026-10-24", "anas-tablet", "", 1.0, NAMES)
+    assert writer.submit(recorder.take())
+    writer.drain()
+    assert all(word in all_bytes(tmp_path) for word in (b"secret-kind", b"secret-app", b"secret-game"))
+    writer.erase_services(["anas-tablet"]).result(10)
+    kept = all_bytes(tmp_path)
+    assert b"secret-game" not in kept and b"anas-tablet" in kept
+    writer.erase_profiles(["profile-of-ana"]).result(10)
+    kept = all_bytes(tmp_path)
+    assert not re.search(rb"profile-of-ana|secret-app", kept) and b"secret-kind" in kept
+    writer.erase_devices(["anas-tablet"]).result(10)
+    writer.close()
+    assert not re.search(rb"secret|anas-tablet|profile-of-ana", all_bytes(tmp_path))

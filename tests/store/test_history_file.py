@@ -11,6 +11,7 @@ import pytest
 from guardian.store import history_file
 from guardian.store.history import HistoryWriter
 from guardian.store.history_read import HistoryReader
+from guardian.store.migrations import migrate
 from tests.store.history_home import Clock, broken_pages, one_batch, write
 
 
@@ -136,3 +137,14 @@ def test_what_is_removed_and_measured(path: str, tmp_path: Path) -> None:
     assert history_file.restore(str(snapshot), path) is False
     history_file.remove_database(path)
     assert os.listdir(tmp_path) == ["history.db.mine"]
+
+
+def test_a_history_of_the_first_form_is_brought_forward(path: str, tmp_path: Path) -> None:
+    old = sqlite3.connect(path, isolation_level=None)
+    migrate(old, history_file.MIGRATIONS[:1], path)
+    old.execute("INSERT INTO mandatory VALUES ('2026-10-24', 3)")
+    old.close()
+    write(path, one_batch("new.example"))
+    with HistoryReader(path) as reader:
+        assert [day.queries for day in reader.mandatory_days()] == [3]
+        assert reader.attempts() == []

@@ -11,13 +11,16 @@ import pytest
 from guardian.names import parse_name
 from guardian.store.history import HistoryWriter
 from guardian.store.history_read import (
+    Attempt,
     CategoryCount,
     DayCount,
+    DeviceMinutes,
     DeviceTotals,
     HistoryError,
     HistoryReader,
     HourTotals,
     Totals,
+    UsedMinutes,
 )
 from guardian.store.history_record import Recorder
 from tests.store.history_home import HOUR, NAMES, NOW, Clock, broken_pages, one_batch, write
@@ -113,7 +116,9 @@ def test_a_history_of_nothing(path: str) -> None:
         assert reader.oldest_hour() is None
         assert reader.totals() == Totals(0, 0)
         asked = (reader.by_hour, reader.by_device, reader.by_category, reader.top_names, reader.last_tries)
-        assert [list(ask()) for ask in (*asked, reader.mandatory_days, reader.known_devices)] == [[]] * 7
+        more = (reader.mandatory_days, reader.known_devices, reader.attempts, reader.used_minutes)
+        assert [list(ask()) for ask in (*asked, *more)] == [[]] * 9
+        assert reader.device_minutes("2026-10-24") == []
 
 
 def test_mandatory_days_since_a_day(path: str) -> None:
@@ -132,3 +137,40 @@ def test_a_history_that_breaks_while_it_is_read_is_told_with_its_path(path: str)
         with pytest.raises(HistoryError, match=re.escape(path)):
             reader.top_names()
         reader.close()  # twice, with the one of the context
+
+
+def test_attempts_of_some_hours(path: str) -> None:
+    recorder = Recorder()
+    mac = bytes.fromhex("06aabbccddee")
+    for device, kind, moment in (("ana", "doh", NOW - 7200), ("ana", "doh", NOW), ("", "unknown-device", NOW + 5)):
+        recorder.note_attempt(device, mac, kind, 2, moment)
+    write(path, recorder.take())
+    doh = Attempt("2026-10-23", "ana", "", "doh", 2, int(NOW) - 7200, int(NOW) - 7200)
+    doh_today = Attempt("2026-10-24", "ana", "", "doh", 2, int(NOW), int(NOW))
+    unknown = Attempt("2026-10-24", "", "06:aa:bb:cc:dd:ee", "unknown-device", 2, int(NOW) + 5, int(NOW) + 5)
+    with HistoryReader(path) as reader:
+        assert reader.attempts() == [unknown, doh_today, doh]
+        assert reader.attempts(since=HOUR) == [unknown, doh_today]
+        assert reader.attempts(until=HOUR) == [doh]  # `until` is not included
+        assert reader.attempts(device="ana") == [doh_today, doh]
+        assert reader.attempts(device="") == [unknown]
+
+
+def test_minutes_come_back_after_a_restart(path: str) -> None:
+    for day, minutes in (("2026-10-23", 60.0), ("2026-10-24", 0.25), ("2026-10-24", 0.5)):
+        recorder = Recorder()
+        recorder.note_minutes(day, "ana", "group:video", minutes)
+        recorder.note_minutes(day, "ana", "", minutes)
+        recorder.note_device_minutes(day, "tablet", "youtube", minutes, NAMES)
+        recorder.note_device_minutes(day, "tablet", "", minutes, NAMES)
+        write(path, recorder.take())
+    with HistoryReader(path) as reader:
+        assert reader.used_minutes("2026-10-24") == [
+            UsedMinutes("2026-10-24", "ana", "", 0.75),
+            UsedMinutes("2026-10-24", "ana", "group:video", 0.75),
+        ]
+        assert [row.minutes for row in reader.used_minutes()] == [60.0, 60.0, 0.75, 0.75]
+        assert reader.device_minutes("2026-10-24") == [
+            DeviceMinutes("2026-10-24", "tablet", "", 0.75),
+            DeviceMinutes("2026-10-24", "tablet", "youtube", 0.75),
+        ]

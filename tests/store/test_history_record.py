@@ -14,7 +14,20 @@ from guardian.names import parse_name
 from guardian.policy.model import Visibility
 from guardian.store.history import HistoryWriter
 from guardian.store.history_read import CategoryCount, DayCount, HistoryReader, Totals
-from guardian.store.history_record import NAMES_PER_BATCH, NAMES_PER_DEVICE, Batch, Kind, Recorder, Visits
+from guardian.store.history_record import (
+    ATTEMPTS_PER_BATCH,
+    DEVICE_MINUTES_PER_BATCH,
+    MAX_KINDS,
+    NAMES_PER_BATCH,
+    NAMES_PER_DEVICE,
+    OTHER_KIND,
+    AttemptKey,
+    Attempts,
+    Batch,
+    Kind,
+    Recorder,
+    Visits,
+)
 from tests.store.history_home import HOUR, NAMES, NOW, Clock, all_bytes, block, write
 
 X = parse_name("x.example")
@@ -124,7 +137,7 @@ def test_a_name_may_come_after_its_count() -> None:
     recorder.skip_names(1)
     batch = recorder.take()
     kind = Kind("ana", "block", "rule", "")
-    assert batch == Batch({(HOUR, kind): 3}, {(HOUR, kind, X): Visits(2, NOW + 2, NOW + 5)}, {}, (), 1)
+    assert batch == Batch({(HOUR, kind): 3}, {(HOUR, kind, X): Visits(2, NOW + 2, NOW + 5)}, {}, (), 1, {}, {}, {})
     assert batch.queries == 3
 
 
@@ -143,4 +156,102 @@ def test_room_is_per_device_and_new_after_each_take() -> None:
     assert recorder.take() is None
     assert recorder.has_room("flood")
     seen = (Sighting(bytes(6), NOW, NOW, (), ""),)
-    assert recorder.take(seen) == Batch({}, {}, {}, seen, 0)
+    assert recorder.take(seen) == Batch({}, {}, {}, seen, 0, {}, {}, {})
+
+
+MAC = bytes.fromhex("06aabbccddee")
+
+
+def test_attempts_of_a_day_are_one_row_each() -> None:
+    recorder = Recorder(ZoneInfo("Europe/Chisinau"))
+    late = datetime(2026, 12, 31, 21, 59, tzinfo=UTC).timestamp()
+    for device, mac, kind, moment in (
+        ("tablet", None, "doh", late),
+        ("tablet", MAC, "doh", late - 50),  # the MAC of a named device is nobody's business
+        ("tablet", MAC, "vpn", late),
+        ("", MAC, "unknown-device", late),
+        ("", None, "doh", late),
+        ("tablet", None, "doh", late + 60),  # the next day in Chisinau
+    ):
+        recorder.note_attempt(device, mac, kind, 2, moment)
+    batch = recorder.take()
+    assert batch is not None
+    assert batch.attempts == {
+        AttemptKey("2026-12-31", "tablet", "", "doh"): Attempts(4, late - 50, late),
+        AttemptKey("2026-12-31", "tablet", "", "vpn"): Attempts(2, late, late),
+        AttemptKey("2026-12-31", "", "06:aa:bb:cc:dd:ee", "unknown-device"): Attempts(2, late, late),
+        AttemptKey("2026-12-31", "", "", "doh"): Attempts(2, late, late),
+        AttemptKey("2027-01-01", "tablet", "", "doh"): Attempts(2, late + 60, late + 60),
+    }
+    assert batch.queries == 0
+    assert recorder.take() is None
+
+
+@pytest.mark.parametrize("kind", ["", "Doh", "a b", "-doh", "x" * 33, "casino.example", "дох", "doh\n"])
+def test_a_kind_is_one_short_word_and_never_a_site(kind: str) -> None:
+    recorder = Recorder()
+    recorder.note_attempt("tablet", None, kind, 1, NOW)
+    recorder.note_attempt("tablet", None, "x" * 32, 1, NOW)
+    batch = recorder.take()
+    assert batch is not None
+    assert [key.kind for key in batch.attempts] == [OTHER_KIND, "x" * 32]
+
+
+def test_kinds_are_bounded_over_all_batches() -> None:
+    recorder = Recorder()
+    kinds = set()
+    for number in range(MAX_KINDS * 2):
+        recorder.note_attempt("tablet", None, f"k{number}", 1, NOW)
+        recorder.note_attempt("tablet", None, "k0", 1, NOW)
+        batch = recorder.take()
+        assert batch is not None
+        kinds |= {key.kind for key in batch.attempts}
+    assert kinds == {f"k{number}" for number in range(MAX_KINDS)} | {OTHER_KIND}
+
+
+def test_made_up_macs_fill_no_memory_and_hide_no_named_device() -> None:
+    recorder = Recorder()
+    for number in range(10_000):
+        recorder.note_attempt("", number.to_bytes(6), "doh", 1, NOW + number)
+    recorder.note_attempt("tablet", None, "vpn", 1, NOW)
+    recorder.note_attempt("", bytes(6), "doh", 1, NOW)
+    batch = recorder.take()
+    assert batch is not None
+    assert len(batch.attempts) == ATTEMPTS_PER_BATCH + 2
+    day = "2026-10-24"
+    assert batch.attempts[AttemptKey(day, "", "", "doh")].times == 10_000 - ATTEMPTS_PER_BATCH
+    assert batch.attempts[AttemptKey(day, "tablet", "", OTHER_KIND)].times == 1
+    assert batch.attempts[AttemptKey(day, "", "00:00:00:00:00:00", "doh")].times == 2
+
+
+def test_minutes_add_up_and_each_visibility_keeps_what_it_may() -> None:
+    recorder = Recorder()
+    day = "2026-10-24"
+    for visibility in Visibility:
+        recorder.note_device_minutes(day, visibility.value, "youtube", 0.25, visibility)
+        recorder.note_device_minutes(day, visibility.value, "", 0.25, visibility)
+        recorder.note_device_minutes(day, visibility.value, "", 0.5, visibility)
+    for minutes in (0.25, 0.25, 0.0, -1.0, float("nan"), float("inf")):
+        recorder.note_minutes(day, "ana", "group:video", minutes)
+        recorder.note_device_minutes(day, "odd", "", minutes - 0.25, Visibility.NAMES)
+    batch = recorder.take()
+    assert batch is not None
+    assert batch.minutes == {(day, "ana", "group:video"): 0.5}
+    assert batch.device_minutes == {
+        (day, "names", "youtube"): 0.25,
+        (day, "names", ""): 0.75,
+        (day, "categories", "youtube"): 0.25,
+        (day, "categories", ""): 0.75,
+        (day, "counts", ""): 0.75,
+    }
+
+
+def test_services_of_devices_are_bounded_and_totals_always_have_room() -> None:
+    recorder = Recorder()
+    for number in range(DEVICE_MINUTES_PER_BATCH + 10):
+        recorder.note_device_minutes("2026-10-24", "tablet", f"s{number}", 1.0, Visibility.NAMES)
+    recorder.note_device_minutes("2026-10-24", "tablet", "", 1.0, Visibility.NAMES)
+    batch = recorder.take()
+    assert batch is not None
+    assert len(batch.device_minutes) == DEVICE_MINUTES_PER_BATCH + 1
+    assert batch.device_minutes["2026-10-24", "tablet", ""] == 1.0

@@ -6,6 +6,7 @@ import random
 import re
 import sqlite3
 from collections import Counter
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -18,13 +19,15 @@ from guardian.policy.model import Visibility
 from guardian.store import history_file, history_write
 from guardian.store.history import HistoryWriter
 from guardian.store.history_read import HistoryReader
-from guardian.store.history_record import NAMES_PER_DEVICE, Recorder
+from guardian.store.history_record import NAMES_PER_DEVICE, OTHER_KIND, Recorder
 from guardian.store.history_write import (
     NAMES_PER_DEVICE_HOUR,
     delete_old,
     erase_all,
     erase_devices,
     erase_names,
+    erase_profiles,
+    erase_services,
     write_batch,
 )
 from tests.store.history_home import HOUR, NAMES, NOW, Clock, all_bytes, block, one_batch, write
@@ -244,3 +247,102 @@ def test_erasing_leaves_the_others_and_no_orphans(connection: sqlite3.Connection
     assert rows(connection, "SELECT device, count FROM hours") == [("ion", 1)]
     erase_all(connection)
     assert all(rows(connection, f"SELECT * FROM {table}") == [] for table in ("kind", "name", "hourly", "visit"))
+
+
+DAY = "2026-10-24"
+
+
+def note_a_day(recorder: Recorder, days_ago: int = 0, device: str = "ana-tablet", profile: str = "ana") -> None:
+    moment = NOW - days_ago * 86400
+    day = datetime.fromtimestamp(moment, UTC).date().isoformat()
+    recorder.note_attempt(device, None, "doh", 3, moment)
+    for of in ("", "youtube", "group:video"):
+        recorder.note_minutes(day, profile, of, 1.5)
+    for service in ("", "youtube"):
+        recorder.note_device_minutes(day, device, service, 1.5, NAMES)
+
+
+def write_day(connection: sqlite3.Connection, **options: str | int) -> None:
+    recorder = Recorder()
+    note_a_day(recorder, **options)  # type: ignore[arg-type]
+    batch = recorder.take()
+    assert batch is not None
+    write_batch(connection, batch)
+
+
+def test_attempts_and_minutes_of_batches_add_up(connection: sqlite3.Connection) -> None:
+    recorder = Recorder()
+    for moment in (NOW + 50.9, NOW + 20.9, NOW + 90.9):
+        recorder.note_attempt("tablet", None, "doh", 2, moment)
+        recorder.note_minutes(DAY, "ana", "", 0.25)
+        recorder.note_device_minutes(DAY, "tablet", "", 0.25, NAMES)
+        batch = recorder.take()
+        assert batch is not None
+        write_batch(connection, batch)
+    assert rows(connection, "SELECT * FROM attempt") == [(DAY, "tablet", "", "doh", 6, NOW + 20, NOW + 90)]
+    assert rows(connection, "SELECT * FROM used") == [(DAY, "ana", "", 0.75)]
+    assert rows(connection, "SELECT * FROM used_by_device") == [(DAY, "tablet", "", 0.75)]
+
+
+def test_made_up_macs_do_not_fill_the_file(connection: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history_write, "ATTEMPT_ROWS_A_DAY", 3)
+    recorder = Recorder()
+    for flush in range(4):
+        for number in range(4):
+            recorder.note_attempt("", (flush * 4 + number).to_bytes(6), "dns", 1, NOW)
+        recorder.note_attempt("", bytes(6), "dns", 1, NOW)
+        recorder.note_attempt("tablet", None, "vpn", 1, NOW)
+        batch = recorder.take()
+        assert batch is not None
+        write_batch(connection, batch)
+    assert rows(connection, "SELECT device, mac, kind, count FROM attempt ORDER BY 1, 2") == [
+        ("", "", "dns", 13),
+        ("", "00:00:00:00:00:00", "dns", 5),
+        ("", "00:00:00:00:00:01", "dns", 1),
+        ("", "00:00:00:00:00:02", "dns", 1),
+        ("tablet", "", OTHER_KIND, 4),
+    ]
+
+
+def test_retention_of_attempts_and_minutes(connection: sqlite3.Connection) -> None:
+    """Minutes of profiles stay for a week's limit."""
+    for days_ago in (0, 2, 8, 10):
+        write_day(connection, days_ago=days_ago)
+    delete_old(connection, NOW, retention_days=1)
+    assert rows(connection, "SELECT day FROM attempt") == [(DAY,)]
+    assert rows(connection, "SELECT DISTINCT day FROM used_by_device") == [(DAY,)]
+    assert rows(connection, "SELECT DISTINCT day FROM used") == [("2026-10-16",), ("2026-10-22",), (DAY,)]
+
+
+def test_days_of_minutes_go_when_nothing_else_is_left_and_the_newest_never(connection: sqlite3.Connection) -> None:
+    batch = one_batch("a.example")
+    assert batch is not None
+    write_batch(connection, batch)
+    for days_ago in range(3):
+        write_day(connection, days_ago=days_ago)
+    steps = history_write.trim(connection, 0, above=0.0, down_to=0.0)
+    assert steps == 2 + 3 * 2  # names, counts, and two days of three tables
+    assert rows(connection, "SELECT * FROM hourly") == []
+    for table in ("attempt", "used", "used_by_device"):
+        assert rows(connection, f"SELECT DISTINCT day FROM {table}") == [(DAY,)]
+
+
+def test_erasing_attempts_and_minutes(connection: sqlite3.Connection) -> None:
+    def left() -> tuple[int, ...]:
+        tables = ("attempt", "used_by_device", "used")
+        return tuple(rows(connection, f"SELECT count(*) FROM {table}")[0][0] for table in tables)
+
+    for device, profile in (("ana-tablet", "ana"), ("ion-phone", "ion"), ("", "guests")):
+        write_day(connection, device=device, profile=profile)
+    assert left() == (3, 6, 9)
+    erase_names(connection, ["ana-tablet"])
+    assert left() == (3, 6, 9)
+    erase_services(connection, ["ana-tablet"])
+    assert left() == (3, 5, 9)
+    assert rows(connection, "SELECT service FROM used_by_device WHERE device = 'ana-tablet'") == [("",)]
+    erase_devices(connection, ["ana-tablet", ""])
+    assert left() == (1, 2, 9)
+    erase_profiles(connection, ["ana"])
+    assert left() == (1, 2, 6)
+    erase_all(connection)
+    assert left() == (0, 0, 0)

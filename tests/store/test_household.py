@@ -14,8 +14,10 @@ from guardian.errors import ConfigError
 from guardian.policy.model import (
     FOREVER,
     Action,
+    Bonus,
     Catalogue,
     DayException,
+    GroupMinutes,
     Household,
     Match,
     SafeSearch,
@@ -71,6 +73,14 @@ profiles:
       - {date: 2026-12-31, offline: ["01:00-09:00"], note: new year}
       - {date: 2027-01-01}
     minutes: {mon-fri: 60, sat-sun: unlimited}
+    minutes_for:
+      youtube: 30
+      group:games: {mon-fri: 0, sat-sun: 90, week: 120}
+      group:social: {week: 60}
+      tiktok: [1, 2, 3, 4, 5, unlimited, 7]
+      twitch: unlimited
+    bonus: [{date: 2026-12-31, minutes: 60}, {date: 2026-12-31, minutes: 10, for: youtube}]
+    strict: yes
     services: {roblox: {hours: [sat 10:00-12:00]}, youtube: allow, twitch: {action: allow, hours: [20:00-21:00]}}
     categories: [adult]
     paused_until: 2026-12-01T10:00
@@ -97,7 +107,14 @@ devices:
         DayException(date(2026, 12, 31), (Window(frozenset(), 60, 540),), "new year"),
         DayException(date(2027, 1, 1), ()),
     )
-    assert kid.minutes == (60, 60, 60, 60, 60, 1440, 1440)
+    assert (kid.minutes, kid.week_minutes, kid.strict, parents.strict) == ((60,) * 5 + (1440,) * 2, None, True, False)
+    assert kid.group_minutes == (
+        GroupMinutes("youtube", (30,) * 7),
+        GroupMinutes("group:games", (0,) * 5 + (90,) * 2, 120),
+        GroupMinutes("group:social", week=60),
+        GroupMinutes("tiktok", (1, 2, 3, 4, 5, 1440, 7)),
+    )
+    assert kid.bonuses == (Bonus(date(2026, 12, 31), 60), Bonus(date(2026, 12, 31), 10, "youtube"))
     assert kid.services == (
         ServiceRule("roblox", Action.BLOCK, (Window(frozenset({5}), 600, 720, "hours"),)),
         ServiceRule("youtube", Action.ALLOW),
@@ -121,11 +138,13 @@ profiles:
   plain: {age: 10-12}
   other: {age: 10-12, preset: 16-17}
   none: {age: 10-12, preset: none}
+  weekly: {age: 10-12, minutes: {week: 600}}
+  both: {age: 10-12, minutes: {daily: 60, week: 600}}
   changed: {preset: 10-12, minutes: unlimited, services: {tiktok: allow}, youtube: off, offline: []}
 """,
         catalogue,
     )
-    plain, other, none, changed = household.profiles
+    plain, other, none, weekly, both, changed = household.profiles
     assert (plain.categories, plain.services, plain.schedule) == (preset.categories, preset.services, preset.schedule)
     assert (plain.minutes, plain.safe_search, plain.visibility) == (
         preset.minutes,
@@ -136,6 +155,8 @@ profiles:
     assert other.visibility is Visibility.COUNTS
     assert (none.age_band, none.categories, none.services, none.minutes) == ("10-12", frozenset(), (), ())
     assert (changed.age_band, changed.minutes, changed.schedule.windows) == ("10-12", (), ())
+    assert (plain.week_minutes, weekly.week_minutes, weekly.minutes) == (None, 600, preset.minutes)
+    assert (both.week_minutes, both.minutes) == (600, (60,) * 7)
     assert changed.safe_search == SafeSearch(True, YouTube.OFF)
     assert {rule.service: rule.action for rule in changed.services} == {
         rule.service: Action.ALLOW if rule.service == "tiktok" else rule.action for rule in preset.services
@@ -194,6 +215,48 @@ profiles:
             "h.yaml:6: there is no category 'gamblin', did you mean 'gambling'?",
         ),
         ("timezone: UTC\nprofiles:\n  a: {minutes: 2000}", "h.yaml:3: 'minutes': '2000' is not a number of minutes"),
+        ("timezone: UTC\nprofiles:\n  a: {minutes: -5}", "h.yaml:3: 'minutes': '-5' is not a number of minutes"),
+        (
+            "timezone: UTC\nprofiles:\n  a:\n    minutes:\n      daily: 10\n      week: 10081",
+            "h.yaml:6: 'week': '10081' is not a number of minutes (of a day 0 to 1440, of a week to 10080)",
+        ),
+        (
+            "timezone: UTC\nprofiles:\n  a:\n    minutes:\n      week: 2000\n      daily: 2000",
+            "h.yaml:6: 'daily': '2000' is not a number of minutes of a day (0 to 1440)",
+        ),
+        (
+            "timezone: UTC\nprofiles:\n  a:\n    minutes_for:\n      roblox: 1\n      youtub: 5",
+            "h.yaml:6: there is no service 'youtub', did you mean 'youtube'?",
+        ),
+        (
+            "timezone: UTC\nprofiles:\n  a:\n    minutes_for:\n      group:game: 5",
+            "h.yaml:5: there is no service group 'group:game', did you mean 'group:games'?",
+        ),
+        (
+            "timezone: UTC\nprofiles:\n  a:\n    minutes_for: {games: 5}",
+            "h.yaml:4: there is no service group 'games', did you mean 'group:games'?",
+        ),
+        (
+            "timezone: UTC\nprofiles:\n  a:\n    minutes_for:\n      youtube: {mon: 5}",
+            "h.yaml:5: 'youtube' says nothing of tue-sun",
+        ),
+        (
+            "timezone: UTC\nprofiles:\n  a:\n    minutes_for:\n      youtube:\n      - 1\n      - 2",
+            "h.yaml:5: 'youtube' has 2 numbers: write seven",
+        ),
+        (
+            "timezone: UTC\nprofiles:\n  a:\n    bonus:\n    - {date: 2026-12-31, minutes: 5}\n    - {minutes: 5}",
+            "h.yaml:6: 'bonus': the key 'date' is missing",
+        ),
+        (
+            "timezone: UTC\nprofiles:\n  a:\n    bonus: [{date: 2026-12-31, minutes: 0}]",
+            "h.yaml:4: 'minutes': '0' is not a number of minutes to give",
+        ),
+        (
+            "timezone: UTC\nprofiles:\n  a:\n    bonus:\n    - date: 2026-12-31\n      minutes: 5\n      for: youtub",
+            "h.yaml:7: there is no service 'youtub', did you mean 'youtube'?",
+        ),
+        ("timezone: UTC\nprofiles:\n  a: {strict: mostly}", "h.yaml:3: 'strict': 'mostly' is neither yes nor no"),
         ("timezone: UTC\nprofiles:\n  a: {minutes: [1, 2]}", "h.yaml:3: 'minutes' has 2 numbers"),
         ("timezone: UTC\nprofiles:\n  a: {minutes: {mon: 5}}", "h.yaml:3: 'minutes' says nothing of tue-sun"),
         (

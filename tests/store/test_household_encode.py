@@ -20,7 +20,14 @@ profiles:
     preset: none
     offline:
     - sun-thu 21:00-07:00
-    minutes: {mon-fri: 60, sat-sun: 90}
+    minutes: {mon-fri: 60, sat-sun: 90, week: 400}
+    minutes_for:
+      youtube: 30
+      group:games: {daily: 45, week: 200}
+      tiktok: {week: 60}
+    bonus:
+    - {date: 2026-12-24, minutes: 30}
+    - {date: 2026-12-24, minutes: 15, for: 'group:games'}
     block:
     - b0.example
     - b1.example
@@ -35,6 +42,7 @@ profiles:
       youtube:
         hours: ['sat-sun 10:00-12:00']
     categories: [adult, gambling]
+    strict: true
     visibility: names
 devices:
   tablet:

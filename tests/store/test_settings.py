@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import random
 import signal
@@ -9,6 +10,7 @@ import sqlite3
 import stat
 import time
 from contextlib import closing
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -16,9 +18,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from guardian.errors import ConfigError, TextError
-from guardian.policy.model import FOREVER, Action, Device, Household, Profile
+from guardian.policy.model import FOREVER, Action, Bonus, Device, Household, Profile
 from guardian.policy.rules import parse_rule
-from guardian.store.settings import list_changes, load_household, open_settings, save_household, set_pause
+from guardian.store.migrations import migrate
+from guardian.store.settings import add_bonus, list_changes, load_household, open_settings, save_household, set_pause
+from guardian.store.settings_schema import MIGRATIONS
 from guardian.store.words import read_timezone
 
 UTC = read_timezone("UTC")
@@ -91,6 +95,53 @@ def test_pause_of_nobody(tmp_path: Path) -> None:
     with pytest.raises(TextError, match="there is no device 'x'"):
         set_pause(path, device="x", until=FOREVER)
     assert len(list_changes(path)) == 1
+
+
+def test_bonuses(tmp_path: Path) -> None:
+    path = str(tmp_path / "settings.db")
+    save_household(path, make_household(1))
+    given = [
+        Bonus(date(2026, 12, 1), 10),
+        Bonus(date(2026, 12, 9), 20, "group:games"),
+        Bonus(date(2026, 12, 9), 20, "group:games"),
+        Bonus(date(2026, 12, 10), 30),
+    ]
+    for bonus in given:
+        add_bonus(path, "p1", bonus, who="mum")
+    household = load_household(path)
+    assert household is not None
+    assert household.profiles[0].bonuses == tuple(given[1:])  # of 1 December nothing can be used any more
+    assert list_changes(path)[1][1:] == ("mum", "p1 got 20 minutes for group:games on 2026-12-09")
+    with pytest.raises(TextError, match=r"there is no profile 'p11', did you mean 'p1'\?"):
+        add_bonus(path, "p11", given[0])
+    assert len(list_changes(path)) == 5
+
+
+def make_old_file(path: Path) -> None:
+    """What the first version of Guardian wrote."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        migrate(connection, MIGRATIONS[:1], str(path))
+        connection.execute("INSERT INTO profiles VALUES ('p1', 0, 'P', '', 1, 0, 0, 1, 'off', 1, 'names', 'ru')")
+        connection.execute("INSERT INTO minutes SELECT 'p1', value, 60 FROM json_each('[0, 1, 2, 3, 4, 5, 6]')")
+        connection.execute("INSERT INTO household VALUES (1, 'UTC', 'ro', 'p1')")
+
+
+def test_a_reader_understands_the_file_of_an_older_guardian(tmp_path: Path) -> None:
+    """After an upgrade the gateway must filter before anybody writes settings; it may not write the file."""
+    path = tmp_path / "settings.db"
+    make_old_file(path)
+    before = path.read_bytes()
+    household = load_household(str(path))
+    assert household is not None
+    (profile,) = household.profiles
+    assert (profile.minutes, profile.week_minutes, profile.safe_search.enabled) == ((60,) * 7, None, True)
+    assert (profile.strict, profile.group_minutes, profile.bonuses, profile.language) == (False, (), (), "ru")
+    assert path.read_bytes() == before
+    add_bonus(str(path), "p1", Bonus(date(2026, 12, 24), 5))  # the next writer brings it up to date
+    assert path.read_bytes() != before
+    after = load_household(str(path))
+    assert after is not None
+    assert dataclasses.replace(after.profiles[0], bonuses=()) == profile
 
 
 def test_a_household_that_does_not_hold_together_changes_nothing(tmp_path: Path) -> None:

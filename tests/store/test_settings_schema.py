@@ -10,19 +10,28 @@ import pytest
 
 from guardian.store.settings import open_settings
 
-PROFILE = "INSERT INTO profiles VALUES ('p', 0, 'P', '', 1, 0, 0, 0, 'off', 1, 'names', '')"
+PROFILE = "INSERT INTO profiles VALUES ('p', 0, 'P', '', 1, 0, 0, 0, 'off', 1, 'names', '', 0, NULL)"
 
 
 @pytest.mark.parametrize(
     "statement",
     [
-        "INSERT INTO profiles VALUES ('q', 0, 'Q', '', 2, 0, 0, 0, 'off', 1, 'names', '')",
-        "INSERT INTO profiles VALUES ('q', 0, 'Q', '', 1, 0, 0, 0, 'loud', 1, 'names', '')",
-        "INSERT INTO profiles VALUES ('q', 'first', 'Q', '', 1, 0, 0, 0, 'off', 1, 'names', '')",
+        "INSERT INTO profiles VALUES ('q', 0, 'Q', '', 2, 0, 0, 0, 'off', 1, 'names', '', 0, NULL)",
+        "INSERT INTO profiles VALUES ('q', 0, 'Q', '', 1, 0, 0, 0, 'loud', 1, 'names', '', 0, NULL)",
+        "INSERT INTO profiles VALUES ('q', 'first', 'Q', '', 1, 0, 0, 0, 'off', 1, 'names', '', 0, NULL)",
+        "INSERT INTO profiles VALUES ('q', 0, 'Q', '', 1, 0, 0, 0, 'off', 1, 'names', '', 2, NULL)",
+        "INSERT INTO profiles VALUES ('q', 0, 'Q', '', 1, 0, 0, 0, 'off', 1, 'names', '', 0, 10081)",
         "INSERT INTO household VALUES (2, 'UTC', 'ro', NULL)",
         "INSERT INTO household VALUES (1, 'UTC', 'ro', 'nobody')",
         "INSERT INTO minutes VALUES ('p', 7, 60)",
         "INSERT INTO minutes VALUES ('p', 0, 1441)",
+        "INSERT INTO group_minutes VALUES (2, 'nobody', 'youtube', NULL)",
+        "INSERT INTO group_minutes VALUES (2, 'p', 'youtube', -1)",
+        "INSERT INTO group_minutes VALUES (2, 'p', 'tiktok', NULL)",  # it has its minutes
+        "INSERT INTO group_minutes_of_days VALUES (1, 7, 60)",
+        "INSERT INTO group_minutes_of_days VALUES (9, 6, 60)",
+        "INSERT INTO bonuses VALUES (1, 'p', '2026-12-24', 0, '')",
+        "INSERT INTO bonuses VALUES (1, 'nobody', '2026-12-24', 5, '')",
         "INSERT INTO categories VALUES ('nobody', 'adult')",
         "INSERT INTO services (profile, service, action) VALUES ('p', 'youtube', 'rewrite')",
         "INSERT INTO windows (days, start, \"end\", label) VALUES ('mon', 0, 60, 'x')",
@@ -36,6 +45,7 @@ def test_refused(statement: str, tmp_path: Path) -> None:
     with closing(open_settings(str(tmp_path / "settings.db"))) as connection:
         connection.execute(PROFILE)
         connection.execute("INSERT INTO devices VALUES ('own', 0, 'Own', 'p', 0)")
+        connection.execute("INSERT INTO group_minutes VALUES (1, 'p', 'tiktok', NULL)")
         with pytest.raises(sqlite3.IntegrityError):
             connection.execute(statement)
 
@@ -49,6 +59,10 @@ def test_what_belongs_to_a_profile_goes_with_it(tmp_path: Path) -> None:
             connection.execute(
                 f"INSERT INTO windows ({owner}, days, start, \"end\", label) VALUES (?, '', 0, 60, 'x')", (key,)
             )
+        connection.execute("INSERT INTO group_minutes VALUES (1, 'p', 'youtube', 60)")
+        connection.execute("INSERT INTO group_minutes_of_days VALUES (1, 0, 60)")
+        connection.execute("INSERT INTO bonuses VALUES (1, 'p', '2026-12-24', 60, '')")
         connection.execute("DELETE FROM profiles")
-        for table in ("services", "exceptions", "windows"):
+        owned = ("services", "exceptions", "windows", "group_minutes", "group_minutes_of_days", "bonuses")
+        for table in owned:
             assert connection.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
