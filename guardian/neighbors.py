@@ -1,8 +1,8 @@
 """Who has which address: source address -> MAC, told by the kernel's neighbour table over rtnetlink (v4 and v6).
 
 `Neighbors.open()` subscribes to the kernel's notices and reads the table once; after that an event loop feeds it:
-`loop.add_reader(neighbors.fileno(), neighbors.on_readable)`. No capability is needed. Codec: linux/netlink.h,
-linux/rtnetlink.h, linux/neighbour.h; numbers are in the machine's byte order, addresses in network order.
+`loop.add_reader(neighbors.fileno(), neighbors.on_readable)`. No capability is needed. Codec: linux/rtnetlink.h,
+linux/neighbour.h; numbers are in the machine's byte order, addresses in network order.
 """
 
 from __future__ import annotations
@@ -11,10 +11,23 @@ import errno
 import logging
 import socket
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 from guardian.errors import FormError
+from guardian.links import open_netlink
+from guardian.wire.netlink import (
+    NLM_F_DUMP,
+    NLM_F_DUMP_INTR,
+    NLM_F_REQUEST,
+    NLMSG_DONE,
+    NLMSG_ERROR,
+    NetlinkMessage,
+    pack_attribute,
+    pack_message,
+    split_attributes,
+    split_messages,
+)
 
 log = logging.getLogger(__name__)
 
@@ -25,35 +38,17 @@ RTM_NEWNEIGH = 28
 RTM_DELNEIGH = 29
 RTM_GETNEIGH = 30
 
-_NLMSG_ERROR = 2
-_NLMSG_DONE = 3
-_NLM_F_REQUEST = 0x1
-_NLM_F_DUMP_INTR = 0x10
-_NLM_F_DUMP = 0x300
 _RTMGRP_NEIGH = 0x4  # the multicast group RTNLGRP_NEIGH (3) as a bit of the socket's address
 _NDA_DST = 1
 _NDA_LLADDR = 2
-_ATTRIBUTE_TYPE = 0x3FFF  # without the NESTED and BYTEORDER bits
 
-_HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence, port
 _NEIGHBOR = struct.Struct("=BxxxiHBB")  # family, interface, state, flags, type
-_ATTRIBUTE = struct.Struct("=HH")  # length, type
 
 _ADDRESS_BYTES = {int(socket.AF_INET): 4, int(socket.AF_INET6): 16}
 _MAPPED = bytes(10) + b"\xff\xff"  # ::ffff:0:0/96, how a dual-stack socket shows an IPv4 client
 _RECEIVE_BYTES = 64 * 1024  # the kernel's dump chunks are at most 32 KiB
-_BACKLOG_BYTES = 256 * 1024
 _DUMP_TRIES = 3
 _NOTICES_PER_WAKE = 256  # then the event loop gets its turn
-
-
-class NetlinkMessage(NamedTuple):
-    """One netlink message: `type` is NLMSG_* or RTM_*, `payload` what follows the header."""
-
-    type: int
-    flags: int
-    sequence: int
-    payload: bytes
 
 
 class Neighbor(NamedTuple):
@@ -63,19 +58,6 @@ class Neighbor(NamedTuple):
     address: bytes  # packed, 4 or 16 bytes
     mac: bytes | None
     state: int  # NUD_* bits
-
-
-def split_messages(data: bytes) -> Iterator[NetlinkMessage]:
-    """Yield the netlink messages of one datagram. Raises FormError when lengths do not add up."""
-    position = 0
-    while position < len(data):
-        if len(data) - position < _HEADER.size:
-            raise FormError("a netlink message is cut in its header")
-        length, kind, flags, sequence, _port = _HEADER.unpack_from(data, position)
-        if length < _HEADER.size or position + length > len(data):
-            raise FormError(f"a netlink message claims {length} bytes")
-        yield NetlinkMessage(kind, flags, sequence, data[position + _HEADER.size : position + length])
-        position += (length + 3) & ~3
 
 
 def parse_neighbor(payload: bytes) -> Neighbor | None:
@@ -91,17 +73,11 @@ def parse_neighbor(payload: bytes) -> Neighbor | None:
         return None
     address = b""
     mac = None
-    position = _NEIGHBOR.size
-    while position + _ATTRIBUTE.size <= len(payload):
-        length, kind = _ATTRIBUTE.unpack_from(payload, position)
-        if length < _ATTRIBUTE.size or position + length > len(payload):
-            raise FormError(f"a neighbour attribute claims {length} bytes")
-        value = payload[position + _ATTRIBUTE.size : position + length]
-        if kind & _ATTRIBUTE_TYPE == _NDA_DST:
+    for kind, value in split_attributes(payload, _NEIGHBOR.size):
+        if kind == _NDA_DST:
             address = value
-        elif kind & _ATTRIBUTE_TYPE == _NDA_LLADDR and is_device_mac(value):
+        elif kind == _NDA_LLADDR and is_device_mac(value):
             mac = value
-        position += (length + 3) & ~3
     if len(address) != size:
         raise FormError(f"a neighbour message has an address of {len(address)} bytes")
     return Neighbor(interface, address, mac, state)
@@ -110,13 +86,12 @@ def parse_neighbor(payload: bytes) -> Neighbor | None:
 def build_request(address: bytes | None, interface: int, sequence: int) -> bytes:
     """Return an RTM_GETNEIGH request: for one address on an interface, or for the whole table (`address` None)."""
     if address is None:
-        family, flags, attribute = 0, _NLM_F_REQUEST | _NLM_F_DUMP, b""
+        family, flags, attribute = 0, NLM_F_REQUEST | NLM_F_DUMP, b""
     else:
         family = int(socket.AF_INET if len(address) == 4 else socket.AF_INET6)
-        flags = _NLM_F_REQUEST
-        attribute = _ATTRIBUTE.pack(_ATTRIBUTE.size + len(address), _NDA_DST) + address
-    body = _NEIGHBOR.pack(family, interface, 0, 0, 0) + attribute
-    return _HEADER.pack(_HEADER.size + len(body), RTM_GETNEIGH, flags, sequence, 0) + body
+        flags = NLM_F_REQUEST
+        attribute = pack_attribute(_NDA_DST, address)
+    return pack_message(RTM_GETNEIGH, flags, sequence, _NEIGHBOR.pack(family, interface, 0, 0, 0) + attribute)
 
 
 def is_device_mac(mac: bytes) -> bool:
@@ -216,8 +191,8 @@ class Neighbors:
         """Return a table that is subscribed and filled. Raises OSError where the kernel has no rtnetlink."""
         neighbors = cls(on_change)
         try:
-            neighbors._notices = _open_netlink(_RTMGRP_NEIGH)
-            neighbors._requests = _open_netlink(0)
+            neighbors._notices = open_netlink(_RTMGRP_NEIGH)
+            neighbors._requests = open_netlink(0)
             neighbors.dump()
         except OSError:
             neighbors.close()
@@ -303,9 +278,9 @@ class Neighbors:
             for message, neighbor in _read_datagram(data):
                 if message.sequence != self._sequence:
                     continue
-                if message.type in (_NLMSG_DONE, _NLMSG_ERROR):  # ENOENT for one address: not known
+                if message.type in (NLMSG_DONE, NLMSG_ERROR):  # ENOENT for one address: not known
                     return listed, whole
-                whole = whole and not message.flags & _NLM_F_DUMP_INTR
+                whole = whole and not message.flags & NLM_F_DUMP_INTR
                 if neighbor is not None:
                     listed.append(neighbor)
                     if address is not None:
@@ -330,15 +305,3 @@ def _read_datagram(data: bytes) -> list[tuple[NetlinkMessage, Neighbor | None]]:
     except FormError as error:
         log.warning("event=neighbour-message-unreadable error=%s", error)
     return read
-
-
-def _open_netlink(groups: int) -> socket.socket:
-    endpoint = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
-    try:
-        endpoint.setblocking(False)
-        endpoint.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BACKLOG_BYTES)
-        endpoint.bind((0, groups))
-    except OSError:
-        endpoint.close()
-        raise
-    return endpoint
