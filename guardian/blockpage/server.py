@@ -174,11 +174,18 @@ class BlockPage:
             language = self._language("", request)
             body = pages.open_again(language, request.host)
             return _Response(503, language, body, (f"Retry-After: {RETRY_AFTER}",))
-        language = self._language(info.language, request)
+        return self._say_blocked(pages, self._language(info.language, request), request.host, info)
+
+    async def compose(self, info: BlockInfo, host: str, *, with_body: bool = True) -> bytes:
+        """Return the whole response for a request to `host` that was caught on its way to the internet."""
+        language = info.language or self._settings.language
+        return _format_response(self._say_blocked(await self._load_pages(), language, host, info), with_body=with_body)
+
+    def _say_blocked(self, pages: Pages, language: str, host: str, info: BlockInfo) -> _Response:
         if info.reason is Reason.MANDATORY:
             link = f'Link: <http://{min(self._settings.names)}/>; rel="blocked-by"'
             return _Response(451, language, pages.mandatory(language, info), (link,))
-        return _Response(403, language, pages.blocked(language, request.host, info))
+        return _Response(403, language, pages.blocked(language, host, info))
 
     async def _fail(self, status: int) -> _Response:
         language = self._settings.language

@@ -40,11 +40,30 @@ def say(messages: Messages, language: str, info: BlockInfo, settings: PageSettin
         why = (messages.get(language, "why.pause", until=say_until(messages, language, info)),)
         return Words(messages.get(language, "title.pause"), why + _say_wait(messages, language, info), "pause", False)
     if info.reason is Reason.MINUTES:
-        count = int(entry) if entry.isdecimal() else 0
-        why = (messages.get(language, "why.minutes", count=count),)
-        return Words(messages.get(language, "title.minutes"), why, "minutes", False)
+        title, sentence = _say_minutes(messages, language, info, entry)
+        return Words(title, (sentence,), "minutes", False)
     why = (_say_site(messages, language, info, settings),)
     return Words(messages.get(language, "title.closed"), why, "closed", True)
+
+
+def _say_minutes(messages: Messages, language: str, info: BlockInfo, spent: str) -> tuple[str, str]:
+    """The title and the reason for minutes that are used up: `60`, `week:300`, `youtube`, `group:games`.
+
+    Of a service or group no day is promised: the rule does not tell whether the day's or the week's are gone, and
+    `until` may come early.
+    """
+    if spent.isdecimal() and not int(spent):
+        return messages.get(language, "title.offline"), messages.get(language, "why.minutes.none")
+    if spent.isdecimal():
+        return messages.get(language, "title.minutes"), messages.get(language, "why.minutes", count=int(spent))
+    if spent.startswith("week:"):
+        return messages.get(language, "title.minutes.week"), messages.get(language, "why.minutes.week")
+    name = info.service
+    if spent.startswith("group:"):
+        key = spent.replace(":", ".", 1)
+        name = messages.get(language, key) if messages.has(key) else ""
+    title = messages.get(language, "title.minutes.of", name=name) if name else ""
+    return title or messages.get(language, "title.minutes.some"), messages.get(language, "why.minutes.of")
 
 
 def _say_schedule(messages: Messages, language: str, info: BlockInfo, label: str) -> Words:

@@ -1,4 +1,4 @@
-"""Ask the running gateway how it is: versions, queries, lists with their age, upstreams, cache, history, memory.
+"""Ask the running gateway how it is: queries, lists with their age, upstreams, cache, flow filter, history, memory.
 
 guardian status
 guardian status --json | jq .queries
@@ -67,6 +67,7 @@ def describe(status: dict[str, Any]) -> Iterator[str]:
         failures = f"{upstream['queries']:,} asked, {upstream['failures']:,} failed{error}"
         yield f"upstream   {upstream['label']}: {mark}, {rtt}, {failures}"
     yield from describe_lists(lists, now)
+    yield from describe_filter(status["filter"])
     seen = f"{home['devices_seen']} seen on the network"
     yield f"household  {home['profiles']} profiles, {home['devices']} devices, {seen}"
     history = status["history"]
@@ -113,11 +114,48 @@ def describe_lists(lists: dict[str, Any], now: float) -> Iterator[str]:
     elif age > OLD_LIST_DAYS * 86400:
         line += paint(" (old: is `guardian sync` running?)", "yellow")
     yield line
+    addresses = lists["addresses"]
+    line = f"           {addresses['entries']:,} addresses and networks"
+    if addresses["error"]:
+        line += paint(f" (the newer table is refused: {addresses['error']})", "red")
+    yield line
     shown = [source for source in lists["sources"] if source.get("url")]
     for source in shown:
         fetched = source.get("fetched")
         when = f", fetched {format_age(now - fetched)} ago" if fetched else ""
         yield f"           {source['name']} ({source['tag']}): {source['entries']:,} entries{when}"
+
+
+def describe_filter(found: dict[str, Any]) -> Iterator[str]:
+    """Yield the lines about the flow filter."""
+    if not found.get("enabled", True):
+        yield "filter     off: only DNS is filtered (see filter.enabled in docs/configuration.md)"
+        return
+    line = f"filter     {format_count(found['running'], 'running flow')}, {found['undecided']:,} undecided"
+    if found["stopped"]:
+        line += f", stopped now: {format_count(found['stopped'], 'device')}"
+    yield line
+    refused = f"{found['refused']:,} refused, {found['dropped']:,} dropped"
+    malformed = f" ({found['malformed']:,} malformed)" if found["malformed"] else ""
+    judged = format_count(found["packets"], "packet")
+    yield f"           {judged} judged: {found['allowed']:,} allowed, {refused}{malformed}"
+    if found["problem"]:
+        yield "           " + paint(f"behind the policy: {found['problem']} (it tries again every second)", "red")
+    if found["repairs"]:
+        times = format_count(found["repairs"], "time")
+        yield "           " + paint(f"others changed its rules, loaded again {times}", "yellow")
+    queue = found["queue"]
+    if missed := sum(queue.get(key, 0) for key in ("lost", "kernel_dropped", "user_dropped")):
+        yield "           " + paint(
+            f"too busy for {format_count(missed, 'packet')}: they had to be sent again", "yellow"
+        )
+    if queue.get("errors"):
+        yield "           " + paint(f"{format_count(queue['errors'], 'error')} while judging: see the log", "red")
+
+
+def format_count(count: int, thing: str) -> str:
+    """Return `1 packet` or `1,234 packets`."""
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"
 
 
 def format_age(seconds: float) -> str:

@@ -199,7 +199,6 @@ _EXTENDED_ERROR = {Reason.MANDATORY: dns.EDE_CENSORED, Reason.REBINDING: dns.EDE
 _TEXT = {
     Reason.MANDATORY: "Guardian: blocked by law",
     Reason.PAUSE: "Guardian: the internet is paused for this device",
-    Reason.MINUTES: "Guardian: today's minutes are used up",
     Reason.RULE: "Guardian: blocked by a parent",
     Reason.BYPASS: "Guardian: a way around the filter",
     Reason.ALLOW_LIST_ONLY: "Guardian: not among the allowed sites",
@@ -209,8 +208,20 @@ _TEXT = {
 
 def explain(decision: Decision) -> str:
     """Return the short text of a block for the Extended DNS Error; never a listed name."""
-    text = _TEXT.get(decision.reason) or f"Guardian: {decision.rule.replace(':', ' ')}"
+    if decision.reason is Reason.MINUTES:
+        text = f"Guardian: {_tell_minutes(decision.rule.removeprefix('minutes:'))} are used up"
+    else:
+        text = _TEXT.get(decision.reason) or f"Guardian: {decision.rule.replace(':', ' ')}"
     return text.encode()[:MAX_TEXT_BYTES].decode(errors="ignore")
+
+
+def _tell_minutes(spent: str) -> str:
+    """Whose minutes: `60` is the day's, `week:300` the week's, `youtube` a service's, `group:games` a group's."""
+    if spent.isdecimal():
+        return "today's minutes"
+    if spent.startswith("week:"):
+        return "this week's minutes"
+    return f"the minutes for {spent.replace(':', ' ')}"
 
 
 def fact_of(decision: Decision) -> Fact | None:

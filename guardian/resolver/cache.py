@@ -142,6 +142,16 @@ class Entry:
             self.stripped = twin
         return self.stripped
 
+    def addresses(self) -> tuple[bytes, ...]:
+        """Return the packed addresses that the answer gives, hints of HTTPS and SVCB records included."""
+        found: list[bytes] = []
+        for record in self.parse().answers:
+            if record.type in (dns.TYPE_A, dns.TYPE_AAAA):
+                found.append(record.rdata)
+            elif record.type in _SERVICE_TYPES:
+                found += read_hints(record.rdata)
+        return tuple(found)
+
     def parse(self) -> Message:
         """Return the entry as a message, for the few who need its records as values."""
         head = struct.pack(">6H", 0, dns.FLAG_QR | self.rcode, 1, self.answers, self.authority, 0)

@@ -13,7 +13,7 @@ from guardian.errors import FormError
 from guardian.policy.decide import judge, judge_answer
 from guardian.policy.model import Action, Decision, Kind, NameLists, Reason
 from guardian.resolver.answer import Blocker, Body, Fact, Ready, build_error, build_minimal_any, fact_of, frame
-from guardian.resolver.cache import Cache, Entry, make_key, make_rewrite
+from guardian.resolver.cache import STALE_TTL, Cache, Entry, make_key, make_rewrite
 from guardian.resolver.clients import Client, Clients
 from guardian.wire import dns
 from guardian.wire.dns import Query, Record
@@ -34,6 +34,7 @@ _META_TYPES = {
     dns.TYPE_AXFR: dns.RCODE_REFUSED,
     dns.TYPE_IXFR: dns.RCODE_REFUSED,
 }
+_GIVEN = (Reason.HELPLINE, Reason.SAFE_SEARCH)
 _REBINDING = Decision(Action.BLOCK, Reason.REBINDING, "rebinding", float("inf"))
 
 
@@ -95,8 +96,13 @@ class Handler:
         blocker: Blocker,
         block_ttl: int,
         prefetch: Callable[[Miss], None] | None,
+        give: Callable[[Client, Decision, bytes, Entry, int], None] | None = None,
     ) -> None:
-        """`prefetch` is called when a popular entry is about to expire."""
+        """`prefetch` is called when a popular entry is about to expire.
+
+        `give(client, decision, QNAME, entry, seconds)` is called before an answer leaves whose addresses the flow
+        filter must know: for strict devices, helplines and safe twins; `seconds` is how long the client may keep it.
+        """
         self.clients = clients
         self.lists = lists
         self.local = local
@@ -104,6 +110,7 @@ class Handler:
         self.blocker = blocker
         self.block_ttl = block_ttl
         self._prefetch = prefetch
+        self.give = give
 
     def handle(
         self,
@@ -203,8 +210,17 @@ class Handler:
             entry = entry.without_ech()
         second = ask.second
         left = _seconds_to(decision.until, ask.now)
+        if self.give is not None and (posture.strict or decision.reason in _GIVEN):
+            self.give(ask.client, decision, ask.query.name, entry, max(entry.expires - second, STALE_TTL))
         ready = _answer(ask, _entry_body(entry, second, left, ask.limit), fact_of(decision))
-        if entry.ttl_places and second < entry.expires and entry.rcode != dns.RCODE_SERVFAIL and not ready.is_truncated:
+        # A strict device's answers are given one by one.
+        if (
+            not posture.strict
+            and entry.ttl_places
+            and second < entry.expires
+            and entry.rcode != dns.RCODE_SERVFAIL
+            and not ready.is_truncated
+        ):
             # The last tenth of its life goes the long way each second, so that a popular name is fetched in time.
             ready.keep(entry, second, entry.expires - entry.lifetime // 10, second + left)
             self._admit(ask, ready)

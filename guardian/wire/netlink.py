@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 from guardian.errors import FormError
 
+NETLINK_NETFILTER: Final = 12  # the protocol of a socket
 NLMSG_ERROR: Final = 2
 NLMSG_DONE: Final = 3
 NLM_F_REQUEST: Final = 0x1

@@ -9,6 +9,7 @@ import pytest
 from guardian.blockpage.facts import BlockInfo, PageSettings
 from guardian.blockpage.style import DRAWINGS
 from guardian.blockpage.words import say, say_until
+from guardian.catalogue import load_catalogue
 from guardian.messages import LANGUAGES, Messages
 from guardian.policy.model import FOREVER, Reason
 
@@ -40,6 +41,29 @@ def test_until(messages: Messages, block: Block, until: str | float, expected: s
         (Reason.SCHEDULE, "schedule:", "2026-11-23 21:06", "E timp fără internet", "peste 1 minut."),
         (Reason.PAUSE, "pause:device", FOREVER, "Internetul ia o pauză", "un părinte îl pornește"),
         (Reason.MINUTES, "minutes:90", "2026-11-24 00:00", "Minutele de azi s-au terminat", "90 de minute"),
+        (Reason.MINUTES, "minutes:0", "2026-11-24 00:00", "E timp fără internet", "Astăzi nu sunt minute."),
+        (
+            Reason.MINUTES,
+            "minutes:week:300",
+            "2026-11-30 00:00",
+            "Minutele din săptămâna aceasta s-au terminat",
+            "luni",
+        ),
+        (Reason.MINUTES, "minutes:group:games", "2026-11-24 00:00", "Jocuri: minutele s-au terminat", "în altă zi"),
+        (
+            Reason.MINUTES,
+            "minutes:group:knitting",
+            "2026-11-24 00:00",
+            "Minutele pentru asta s-au terminat",
+            "Celelalte",
+        ),
+        (
+            Reason.MINUTES,
+            "minutes:unheard",
+            "2026-11-24 00:00",
+            "Minutele pentru asta s-au terminat",
+            "Pentru azi nu mai",
+        ),
         (Reason.CATEGORY, "category:gambling", FOREVER, "Saitul acesta este închis aici", "Gambling ro"),
         (Reason.CATEGORY, "category:unheard", FOREVER, "Saitul acesta este închis aici", "de felul acesta."),
         (Reason.SERVICE, "service:x", FOREVER, "Saitul acesta este închis aici", "Serviciul acesta"),
@@ -70,6 +94,48 @@ def test_reasons(
 def test_service_by_its_own_name(messages: Messages, settings: PageSettings, block: Block) -> None:
     words = say(messages, "ru", block(Reason.SERVICE, "service:tiktok", service="TikTok"), settings)
     assert words.why == ("TikTok закрыт на этом устройстве.",)
+
+
+@pytest.mark.parametrize(
+    ("language", "title"),
+    [
+        ("en", "YouTube: the minutes are used up"),
+        ("ro", "YouTube: minutele s-au terminat"),
+        ("ru", "YouTube: минуты закончились"),
+    ],
+)
+def test_minutes_of_a_service_by_its_own_name(
+    messages: Messages, settings: PageSettings, block: Block, language: str, title: str
+) -> None:
+    words = say(messages, language, block(Reason.MINUTES, "minutes:youtube", service="YouTube"), settings)
+    assert (words.title, words.drawing, words.site) == (title, "minutes", False)
+
+
+@pytest.mark.parametrize(
+    ("language", "count", "expected"),
+    [
+        ("en", 1, "Today's 1 minute is over."), ("en", 60, "Today's 60 minutes are over."),
+        ("ro", 1, "Minutul de azi (1) a trecut."), ("ro", 19, "Cele 19 minute de azi"),
+        ("ro", 60, "Cele 60 de minute de azi"), ("ro", 101, "Cele 101 minute de azi"),
+        ("ru", 1, "1 минута на сегодня прошла."), ("ru", 42, "42 минуты на сегодня прошли."),
+        ("ru", 60, "60 минут на сегодня прошли."),
+    ],
+)  # fmt: skip
+def test_minutes_of_the_day_are_counted_as_the_language_counts(
+    messages: Messages, settings: PageSettings, block: Block, language: str, count: int, expected: str
+) -> None:
+    words = say(messages, language, block(Reason.MINUTES, f"minutes:{count}"), settings)
+    assert words.why[0].startswith(expected)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_group_of_services_has_a_name(
+    messages: Messages, settings: PageSettings, block: Block, language: str
+) -> None:
+    unnamed = say(messages, language, block(Reason.MINUTES, "minutes:group:unheard"), settings).title
+    for group in {service.group for service in load_catalogue(names=False).services.values()}:
+        title = say(messages, language, block(Reason.MINUTES, f"minutes:group:{group}"), settings).title
+        assert title != unnamed and title.startswith(messages.get(language, f"group.{group}")), group
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Iterable
 from itertools import pairwise
 
+import pytest
+
 from guardian.blocklist.addresses import build_table
 from guardian.catalogue import load_addresses
 from guardian.names import count_labels, format_name, is_below, parse_name, suffixes
@@ -159,6 +161,20 @@ def test_presets_loosen_with_age(catalogue: Catalogue) -> None:
     assert all(always <= preset.categories for preset in presets)
     for preset in presets:  # a bedtime for every school night
         assert {day for window in preset.schedule.windows for day in window.days} >= {6, 0, 1, 2, 3}
+
+
+@pytest.mark.parametrize(
+    "gateway",
+    [
+        "epdg.epc.mnc001.mcc259.pub.3gppnetwork.org",  # an operator of Moldova
+        "sos.epdg.epc.mnc010.mcc226.pub.3gppnetwork.org",  # emergency calls; Romania
+        "sos.epdg.epc.mcc255.visited-country.pub.3gppnetwork.org",
+    ],
+)
+def test_calls_over_wifi_are_kept_open_and_on_no_page(catalogue: Catalogue, gateway: str) -> None:
+    above = set(suffixes(parse_name(gateway)))
+    assert above & set(catalogue.tagged["helpline"]) & catalogue.protected
+    assert not any("3gpp" in helpline.url for helpline in catalogue.helplines)
 
 
 def test_helplines_are_shown_and_never_blocked(catalogue: Catalogue) -> None:

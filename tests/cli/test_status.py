@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from guardian.cli.status import describe, format_age, format_bytes
+from guardian.cli.status import describe, describe_filter, format_age, format_bytes
+from guardian.filter.queue import QueueStatus
 from tests.gateway.product import CHILD, Running, running
 
 
@@ -27,9 +29,11 @@ def test_for_people(gateway: Running) -> None:
     first, *rest = done.stdout.splitlines()
     assert first.startswith("Guardian 0.") and f"127.0.0.1:{gateway.port}, [::1]:{gateway.port}" in first
     heads = [line.split()[0] for line in rest if not line.startswith(" ")]
-    assert heads == ["queries", "cache", "upstream", "lists", "household", "history", "last", "memory"]
+    assert heads == ["queries", "cache", "upstream", "lists", "filter", "household", "history", "last", "memory"]
     assert "queries    2, blocked 1 (50.0 %), made safe 0" in done.stdout
     assert "category 1" in done.stdout and "only the built-in names" in done.stdout
+    assert "filter     off: only DNS is filtered" in done.stdout
+    assert re.search(r"^ {11}[\d,]+ addresses and networks$", done.stdout, re.MULTILINE)
     assert "5 profiles, 4 devices" in done.stdout and "\x1b" not in done.stdout
 
 
@@ -49,8 +53,10 @@ def test_trouble_is_told(gateway: Running) -> None:
     status = json.loads(gateway.run("status", "--json").stdout)
     status["history"]["error"] = "write: the disk is full"
     status["lists"] |= {"starter_only": False, "created": status["now"] - 30 * 86400}
+    status["lists"]["addresses"]["error"] = "its checksum is wrong"
     status["queries"] |= {"refused": 3, "rate_limited": 1234}
     text = "\n".join(describe(status))
+    assert "addresses and networks (the newer table is refused: its checksum is wrong)" in text
     for words in ("the disk is full", "compiled 30 days ago (old: is `guardian sync` running?)", "refused 3", "1,234"):
         assert words in text
 
@@ -61,6 +67,37 @@ def test_a_gateway_that_has_just_begun(gateway: Running) -> None:
     status["upstreams"] = [{**status["upstreams"][0], "rtt": None, "last_error": "", "healthy": True}]
     text = "\n".join(describe(status))
     assert "queries    0, blocked 0, made safe 0" in text and "ok, not asked yet" in text
+
+
+QUIET = {
+    "form": "nft", "problem": "", "repairs": 0, "undecided": 0, "held_bytes": 0, "running": 1, "packets": 1,
+    "allowed": 1, "refused": 0, "dropped": 0, "malformed": 0, "given_addresses": 0, "stopped": 0,
+    "queue": QueueStatus(1, 0, 0, 0, 0, 0, 0)._asdict(),
+}  # fmt: skip
+
+
+def test_a_quiet_filter() -> None:
+    assert list(describe_filter(QUIET)) == [
+        "filter     1 running flow, 0 undecided",
+        "           1 packet judged: 1 allowed, 0 refused, 0 dropped",
+    ]
+
+
+def test_a_busy_filter() -> None:
+    busy = QUIET | {"running": 1203, "undecided": 4, "stopped": 2, "packets": 98765, "refused": 31, "dropped": 7}
+    assert list(describe_filter(busy | {"malformed": 5})) == [
+        "filter     1,203 running flows, 4 undecided, stopped now: 2 devices",
+        "           98,765 packets judged: 1 allowed, 31 refused, 7 dropped (5 malformed)",
+    ]
+
+
+def test_trouble_of_the_filter() -> None:
+    queue = QueueStatus(9, 2, 1, 2, 0, 30, 8)._asdict()
+    text = "\n".join(describe_filter(QUIET | {"problem": "nft: no such device", "repairs": 1, "queue": queue}))
+    assert "behind the policy: nft: no such device" in text
+    assert "others changed its rules, loaded again 1 time" in text
+    assert "too busy for 40 packets" in text and "1 error while judging" in text
+    assert len(list(describe_filter(QUIET | {"queue": {}}))) == 2  # it is closing
 
 
 def test_nothing_runs(tmp_path: Path) -> None:

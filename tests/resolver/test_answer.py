@@ -204,6 +204,19 @@ def test_the_text_is_short_and_tells_no_listed_name(reason: Reason) -> None:
     assert "example" not in text
 
 
+@pytest.mark.parametrize(
+    ("rule", "whose"),
+    [
+        ("minutes:60", "today's minutes"),
+        ("minutes:week:300", "this week's minutes"),
+        ("minutes:youtube", "the minutes for youtube"),
+        ("minutes:group:games", "the minutes for group games"),
+    ],
+)
+def test_the_text_tells_which_minutes(rule: str, whose: str) -> None:
+    assert explain(block(Reason.MINUTES, rule)) == f"Guardian: {whose} are used up"
+
+
 def test_the_text_of_long_labels_is_cut_between_letters() -> None:
     text = explain(block(Reason.SCHEDULE, "schedule:" + "ночь" * 50))
     assert text.startswith("Guardian: schedule ночь")
