@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from guardian.blocklist.addresses import build_table, parse_network
 from guardian.blocklist.compile import Source, compile_image
 from guardian.catalogue import load_catalogue
 from guardian.config import Config, parse_config
@@ -24,9 +25,10 @@ from guardian.home import (
     open_household,
 )
 from guardian.names import parse_name
-from guardian.policy.decide import judge
-from guardian.policy.model import FOREVER, Action, Kind, Reason
+from guardian.policy.decide import decide, judge
+from guardian.policy.model import FOREVER, Action, Kind, Reason, Subject
 from guardian.policy.posture import posture_of
+from guardian.store.addresses import address_file, write_addresses
 from guardian.store.household import load_household_file
 from guardian.store.images import write_image
 from guardian.store.settings import save_household
@@ -181,3 +183,34 @@ def test_a_broken_household_file_is_told_to_who_starts_it(config: Config) -> Non
     Path(config.household).write_text("timezone: Nowhere/Land\n")
     with pytest.raises(ConfigError, match="Nowhere"):
         load_home(config)
+
+
+def test_addresses_of_the_starter_data_then_those_of_the_file(config: Config, caplog: pytest.LogCaptureFixture) -> None:
+    google, relay = bytes([8, 8, 8, 8]), bytes([5, 6, 7, 8])
+    first = load_home(config)
+    assert first.addresses.lookup(google) == "bypass:doh" and first.addresses.lookup(relay) == ""
+    assert {source.tag for source in first.addresses.sources} >= {"bypass:doh", "bypass:vpn", "bypass:tor"}
+    path = Path(address_file(config.state))
+    write_addresses(path, build_table([("bypass:tor", parse_network("5.6.7.8"))]))
+    second = load_home(config, first)
+    assert second.addresses.lookup(relay) == "bypass:tor" and second.addresses.count == 1
+    assert not caplog.records
+    path.write_bytes(path.read_bytes()[:-1])
+    third = load_home(config, second)
+    assert third.addresses is second.addresses and "cut off" in third.address_error
+    assert "event=addresses-refused" in caplog.text and str(path) in caplog.text
+    assert load_home(config).addresses.lookup(google) == "bypass:doh", "a start with a damaged file"
+    path.unlink()
+    fourth = load_home(config, third)
+    assert fourth.addresses is second.addresses and fourth.address_error == ""
+
+
+def test_the_policy_knows_the_addresses(config: Config) -> None:
+    home = load_home(config)
+    for policy, expected in ((home.compile(), Action.BLOCK), (home.compile(addresses=build_table(())), Action.ALLOW)):
+        decision = decide(policy, Subject("tablet", Kind.ADDRESS, bytes([1, 1, 1, 1])), time.time())
+        assert decision.action is expected
+    assert (
+        decide(home.compile(), Subject("tablet", Kind.ADDRESS, bytes([93, 184, 216, 34])), time.time()).action
+        is Action.ALLOW
+    )

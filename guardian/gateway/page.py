@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import time
 from itertools import product
+from typing import TYPE_CHECKING
 
 from guardian.blockpage import BlockInfo, DeviceInfo, PageSettings, country_of
 from guardian.config import Config
@@ -16,6 +17,9 @@ from guardian.policy.model import Action, Decision, Kind
 from guardian.resolver.cache import Cache, make_key
 from guardian.resolver.clients import Client, Clients
 from guardian.wire import dns
+
+if TYPE_CHECKING:
+    from guardian.filter.tcp import Answer
 
 
 class PageFacts:
@@ -57,17 +61,26 @@ class PageFacts:
         except TextError:
             return None
         decision = self._judge(client, name)
-        if decision.action is not Action.BLOCK:
-            return None
+        return self._inform(decision, client.posture.profile, now) if decision.action is Action.BLOCK else None
+
+    def describe_flow(self, answer: Answer) -> tuple[BlockInfo, str]:
+        """Return why a plain HTTP request was blocked, and its host."""
+        now = time.time()
+        devices = {device.id: device.profile for device in self.home.household.devices}
+        profile = devices.get(answer.who.device, self.home.household.new_device_profile)
+        host = format_name(answer.names[0]) if answer.names else ipaddress.ip_address(answer.key.destination).compressed
+        return self._inform(answer.decision, profile, now), host
+
+    def _inform(self, decision: Decision, profile: str, now: float) -> BlockInfo:
         kind, _, service = decision.rule.partition(":")
-        known = self.home.catalogue.services.get(service) if kind == "service" else None
+        known = self.home.catalogue.services.get(service) if kind in ("service", "minutes") else None
         return BlockInfo(
             reason=decision.reason,
             rule=decision.rule,
             until=decision.until,
             now=now,
             tz=self.home.household.tz,
-            language=self._profile(client.posture.profile)[1],
+            language=self._profile(profile)[1],
             service=known.name if known else "",
         )
 

@@ -1,4 +1,4 @@
-"""The gateway process: DNS server, block page and control socket around one policy. Composition only.
+"""The gateway process: DNS server, flow filter, block page and control socket around one policy. Composition only.
 
 A reload builds everything new beside the old, and swaps when it is whole: a wrong file changes nothing. Listeners that
 stay keep their sockets, so that no query is lost.
@@ -15,15 +15,16 @@ import signal
 import socket
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from guardian import __version__
 from guardian.blockpage import BlockPage
 from guardian.config import Config, load_config
 from guardian.control import ControlServer
-from guardian.devices import DeviceMap, KnownDevices, Sighting
+from guardian.devices import DeviceMap
 from guardian.errors import GuardianError
 from guardian.gateway.listeners import Listeners
+from guardian.gateway.memory import Memory
 from guardian.gateway.page import PageFacts
 from guardian.gateway.sizing import cache_bytes_for, read_memory_size, table_entries_for
 from guardian.gateway.status import cache_status, format_endpoint, lists_status, query_status, read_own_memory
@@ -32,20 +33,22 @@ from guardian.interfaces import list_addresses
 from guardian.leases import LeaseFiles
 from guardian.names import is_below, parse_name
 from guardian.neighbors import Neighbors
-from guardian.policy.model import FOREVER, Household, Visibility
+from guardian.policy.model import FOREVER, Decision, Reason
+from guardian.policy.usage import Usage
 from guardian.resolver.answer import Blocker
-from guardian.resolver.cache import Cache, Limits
-from guardian.resolver.clients import Clients
+from guardian.resolver.cache import Cache, Entry, Limits
+from guardian.resolver.clients import Client, Clients
 from guardian.resolver.handle import Handler, Miss
 from guardian.resolver.listen import Core
 from guardian.resolver.local import LocalNames, is_private_address
 from guardian.resolver.record import AnswerRecorder
 from guardian.resolver.resolve import Resolver
 from guardian.resolver.upstream import Upstreams
-from guardian.store.history import HistoryWriter
-from guardian.store.history_read import HistoryReader
-from guardian.store.history_record import Recorder
 from guardian.store.settings import list_changes
+
+if TYPE_CHECKING:
+    from guardian.filter.tcp import Answer
+    from guardian.gateway.flows import FlowFilter
 
 log = logging.getLogger(__name__)
 
@@ -66,10 +69,11 @@ class Gateway:
         self._pauses: dict[str, float] = {}
         self._paused_at = 0.0
         self._clock_offset = time.time() - time.monotonic()
-        self._flushed = self._looked = time.monotonic()
+        self._looked = time.monotonic()
         self._neighbors: Neighbors | None = None
-        self._known = KnownDevices()
         self._page: BlockPage | None = None
+        self._flows: FlowFilter | None = None
+        self._usage = Usage()
         self._reloading = asyncio.Lock()
         self._control = ControlServer(
             {
@@ -86,17 +90,19 @@ class Gateway:
         """Load, bind and serve. Raises GuardianError; nothing is left behind then."""
         make_state(self.config)
         self.home = load_home(self.config)
-        self.policy = self.home.compile()
+        self.policy = self.home.compile(usage=self._usage)
+        self._memory = Memory(self.config.history, self.home.household)
         self._build_engine()
         self._open_neighbors()
         try:
             await self._listeners.use(self.config.dns.listen)
             await self._start_page()
+            await self._start_filter()
             await self._control.start(self.config.control.socket, self.config.control.group)
         except BaseException:
             await self._close_sockets()
             raise
-        self._start_history()
+        self._remembering = asyncio.get_running_loop().create_task(self._recall())
         self._ticker = asyncio.get_running_loop().create_task(self._tick())
         self._ticker.add_done_callback(self._on_ticker_end)
         log.info(
@@ -119,25 +125,37 @@ class Gateway:
             raise GuardianError(f"cannot serve the block page on {where}: {error.strerror}") from None
         self._page, self._page_facts = page, facts
 
-    def _start_history(self) -> None:
-        history = self.config.history
-        self._history = HistoryWriter(history.path, history.snapshot, history.retention_days, history.size_mb << 20)
-        self._history.start()
-        self._remembering = asyncio.get_running_loop().create_task(self._remember_devices())
-
-    async def _remember_devices(self) -> None:
-        """Take over the devices of earlier days, so that a restart does not make them new."""
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(None, self._history.drain)
-        visible = _visibility_by_device(self.home.household)
-        hidden = [device for device, visibility in visible.items() if visibility is not Visibility.NAMES]
-        self._history.erase_names(hidden)  # parents may have changed their mind while the gateway was down
-        try:
-            known = await loop.run_in_executor(None, read_known_devices, self.config.history.path)
-        except GuardianError as error:
-            log.warning("event=devices-forgotten error=%r", str(error))
+    async def _start_filter(self) -> None:
+        if not self.config.filter.enabled:
             return
-        self._known.remember(known)
+        from guardian.gateway.flows import FlowFilter, Surroundings
+
+        around = Surroundings(self._identify, self._memory.recorder, self._compose_page, self.clients.forget)
+        flows = FlowFilter(self.config, self.policy, self.home.lists, around)
+        await flows.start()
+        self._flows = flows
+        self.handler.give = self._give
+
+    async def _compose_page(self, answer: Answer) -> bytes:
+        assert self._page is not None
+        return await self._page.compose(*self._page_facts.describe_flow(answer), with_body=not answer.is_head)
+
+    def _give(self, client: Client, decision: Decision, name: bytes, entry: Entry, seconds: int) -> None:
+        """Tell the flow filter which addresses an answer gives, before it leaves."""
+        assert self._flows is not None
+        judge, addresses, now = self._flows.judge, entry.addresses(), time.time()
+        if client.posture.strict:
+            judge.given.note(client.device, addresses, seconds, now)
+        if decision.reason is Reason.HELPLINE:
+            judge.named.note(name, addresses, seconds, now)
+        elif decision.reason is Reason.SAFE_SEARCH:
+            judge.named.note(decision.target, addresses, seconds, now)
+
+    async def _recall(self) -> None:
+        used = await self._memory.recall(self.home.household)
+        if used:
+            self._usage.load((*used, *self._usage.rows()))
+            self._replace_policy()
 
     def _open_neighbors(self) -> None:
         try:
@@ -149,6 +167,8 @@ class Gateway:
 
     def _on_neighbor(self, address: bytes, mac: bytes) -> None:
         self.clients.forget_address(address)
+        if self._flows is not None:
+            self._flows.forget_address(address)
 
     def _build_engine(self) -> None:
         """Make the parts that a reload may swap, from `self.config` and `self.home`."""
@@ -163,8 +183,7 @@ class Gateway:
         self.clients = Clients(
             self.policy, dns.clients, dns.rate_limit, entries, self._identify, self._mac_of, self._provoke
         )
-        self._recorder = Recorder(home.household.tz)
-        self._answers = AnswerRecorder(self._recorder, self.clients)
+        self._answers = AnswerRecorder(self._memory.recorder, self.clients)
         self.handler = Handler(
             self.clients,
             home.lists,
@@ -208,9 +227,11 @@ class Gateway:
 
     def _identify(self, address: bytes, mac: bytes | None) -> str:
         if mac is not None:
-            new = self._known.see(mac, address, self._leases.hostname_of(mac), time.time())
-            if new:
+            now = time.time()
+            if self._memory.known.see(mac, address, self._leases.hostname_of(mac), now):
                 log.info("event=new-device mac=%s", mac.hex(":"))
+                if not self._devices.find(address, mac):
+                    self._memory.recorder.note_attempt("", mac, "unknown-device", 1, now)
         return self._devices.find(address, mac)
 
     def _mac_of(self, address: bytes) -> bytes | None:
@@ -274,10 +295,14 @@ class Gateway:
         await self.resolver.close()
         await self._upstreams.close()
         self._flush_history()
-        await asyncio.get_running_loop().run_in_executor(None, self._history.close)
+        await asyncio.get_running_loop().run_in_executor(None, self._memory.writer.close)
         log.info("event=stopped")
 
     async def _close_sockets(self) -> None:
+        if self._flows is not None:
+            self.handler.give = None
+            await self._flows.close()
+            self._flows = None
         await self._listeners.close()
         if self._page is not None:
             await self._page.close()
@@ -304,7 +329,9 @@ class Gateway:
                 log.warning("event=clock-set seconds=%+d decisions=anew", offset - self._clock_offset)
                 self._clock_offset = offset
                 self.clients.forget()
-            if time.monotonic() - self._flushed >= self.config.history.flush_seconds:
+                if self._flows is not None:
+                    self._flows.set_clock()
+            if self._memory.is_due():
                 self._flush_history()
             if time.monotonic() - self._looked >= SIGHTING_SECONDS:
                 self._note_sightings()
@@ -312,18 +339,12 @@ class Gateway:
                     await self._reload_by_signal()
 
     def _note_sightings(self) -> None:
-        """Note which known devices are still here: the hot path does not."""
         self._looked = time.monotonic()
-        for client in self.clients.by_address.values():
-            if client.mac is not None and client.seen:
-                self._known.see(client.mac, client.address, self._leases.hostname_of(client.mac), time.time())
-                client.seen = False
+        self._memory.note_sightings(self.clients.by_address.values(), self._leases)
 
     def _flush_history(self) -> None:
-        self._flushed = time.monotonic()
         self.core.flush()
-        if not self._history.submit(self._recorder.take(self._known.take_changes())):
-            log.warning("event=history-batch-lost")
+        self._memory.flush()
 
     # Changing
 
@@ -338,7 +359,9 @@ class Gateway:
         home = await loop.run_in_executor(None, load_home, config, self.home)
         changed = await loop.run_in_executor(None, read_last_change, config.settings)
         fixed = [
-            name for name in ("state", "control", "history") if getattr(config, name) != getattr(self.config, name)
+            name
+            for name in ("state", "control", "history", "filter")
+            if getattr(config, name) != getattr(self.config, name)
         ]
         if config.block.page != self.config.block.page:
             fixed.append("block.page")
@@ -347,24 +370,12 @@ class Gateway:
         before = self.config
         await self._listeners.use(config.dns.listen)
         self._flush_history()
-        self._forget_narrowed(home.household)
+        self._memory.forget_narrowed(self.home.household, home.household)
         if changed >= self._paused_at:  # what parents set since then is newer than a pause of the control socket
             self._pauses.clear()
         self.config, self.home = config, home
         self._swap(before)
         log.info("event=reloaded profiles=%d tags=%d", len(home.household.profiles), len(home.lists.tags))
-
-    def _forget_narrowed(self, household: Household) -> None:
-        """Erase the names of devices whose profile no longer shows names to parents."""
-        before = _visibility_by_device(self.home.household)
-        now = _visibility_by_device(household)
-        devices = [
-            device
-            for device, visibility in now.items()
-            if visibility is not Visibility.NAMES and before.get(device) is Visibility.NAMES
-        ]
-        if devices:
-            self._history.erase_names(devices)
 
     def _swap(self, before: Config) -> None:
         config, home = self.config, self.home
@@ -381,7 +392,7 @@ class Gateway:
         if config.local.leases != before.local.leases:
             self._leases = LeaseFiles(config.local.leases)
         self._devices = DeviceMap(home.household)
-        self._recorder.timezone = home.household.tz
+        self._memory.recorder.timezone = home.household.tz
         self.handler.lists = home.lists
         self.handler.local = self._local_names()
         self.handler.blocker = self._blocker()
@@ -396,8 +407,10 @@ class Gateway:
             self._page.use(self._page_facts.settings(config))
 
     def _replace_policy(self) -> None:
-        self.policy = self.home.compile(self._pauses)
+        self.policy = self.home.compile(self._pauses, self._usage)
         self.clients.replace_policy(self.policy)
+        if self._flows is not None:
+            self._flows.replace_policy(self.policy, self.home.lists)
 
     # The control socket
 
@@ -444,9 +457,10 @@ class Gateway:
             "household": {
                 "profiles": len(self.home.household.profiles),
                 "devices": len(self.home.household.devices),
-                "devices_seen": len(self._known),
+                "devices_seen": len(self._memory.known),
             },
-            "history": self._history.status()._asdict(),
+            "history": self._memory.writer.status()._asdict(),
+            "filter": self._flows.status() if self._flows is not None else {"enabled": False},
             "memory": read_own_memory(),
         }
 
@@ -455,12 +469,6 @@ def read_last_change(path: str) -> float:
     """Return when parents last changed the settings in the database, in epoch seconds, 0 for never."""
     changes = list_changes(path, 1) if os.path.exists(path) else []
     return changes[0][0] if changes else 0.0
-
-
-def read_known_devices(path: str) -> tuple[Sighting, ...]:
-    """Return the devices that the history knows. Raises GuardianError."""
-    with HistoryReader(path) as history:
-        return tuple(history.known_devices())
 
 
 def _second() -> int:
@@ -479,10 +487,3 @@ def _limits_of(config: Config) -> Limits:
 
 def _entries_of(config: Config) -> int:
     return config.dns.table_entries or table_entries_for(read_memory_size())
-
-
-def _visibility_by_device(household: Household) -> dict[str, Visibility]:
-    """What parents see of each device id; "" are the devices that nobody has named."""
-    visibility = {profile.id: profile.visibility for profile in household.profiles}
-    profiles = {device.id: device.profile for device in household.devices} | {"": household.new_device_profile}
-    return {device: visibility.get(profile, Visibility.COUNTS) for device, profile in profiles.items()}

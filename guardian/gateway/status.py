@@ -49,6 +49,18 @@ def lists_status(home: Home) -> dict[str, Any]:
         "names": home.lists.name_count,
         "urls": home.lists.url_count,
         "sources": [source_status(source) for source in home.lists.sources],
+        "addresses": address_status(home),
+    }
+
+
+def address_status(home: Home) -> dict[str, Any]:
+    """Return what is in force of the lists of addresses."""
+    table = home.addresses
+    return {
+        "error": home.address_error,
+        "created": table.created,
+        "entries": table.count,
+        "sources": [source_status(source) for source in table.sources],
     }
 
 

@@ -49,6 +49,7 @@ def test_every_part(home: Running, upstream: Upstream) -> None:
     (server,) = status["upstreams"]
     assert server["label"] == f"udp://127.0.0.1:{upstream.port}" and server["healthy"] and 0 < server["rtt"] < 1000
     assert status["lists"]["starter_only"] and status["lists"]["names"] > 1000
+    assert status["lists"]["addresses"]["entries"] > 200 and status["lists"]["addresses"]["error"] == ""
     assert status["history"]["running"] and status["history"]["error"] == ""
     assert 0 < status["memory"]["private"] <= status["memory"]["resident"]
     assert status["household"]["profiles"] == 5 and status["household"]["devices"] == 4
@@ -58,7 +59,9 @@ def test_lists_with_their_age_and_counts(upstream: Upstream, tmp_path: Path) -> 
     """An image from `guardian sync`: every source with its counts, and nothing of a mandatory list's names."""
     secret = "secret-entry.national.example"
     (tmp_path / "national.txt").write_text(f"{secret}\nother.national.example\n")
-    (tmp_path / "sources.yaml").write_text("sources: {}\n")  # nothing of the internet
+    (tmp_path / "exits.txt").write_text("5.6.7.8\n5.6.8.0/24\n")
+    exits = f"{{url: {tmp_path}/exits.txt, format: addresses, tags: bypass:tor}}"
+    (tmp_path / "sources.yaml").write_text(f"sources:\n  exits: {exits}\n")  # nothing of the internet
     settings = {
         "upstreams": {"servers": [f"127.0.0.1:{upstream.port}"]},
         "lists": {"sources": "sources.yaml", "mandatory": [{"name": "national", "file": "national.txt"}]},
@@ -73,6 +76,9 @@ def test_lists_with_their_age_and_counts(upstream: Upstream, tmp_path: Path) -> 
         assert lists["names"] == image.name_count
         national = [source for source in lists["sources"] if source["tag"] == "mandatory:national"]
         assert [source["entries"] for source in national] == [2]
+        fetched = [source for source in lists["addresses"]["sources"] if source["name"] == "exits"]
+        assert [(source["tag"], source["entries"]) for source in fetched] == [("bypass:tor", 2)]
+        assert time.time() - lists["addresses"]["created"] < 600
         assert secret not in json.dumps(gateway.status())
         answer = gateway.ask(f"www.{secret}", source="127.0.0.3")
         assert answer.answer and gateway.run("status").returncode == 0

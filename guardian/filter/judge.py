@@ -1,0 +1,166 @@
+"""What the policy says of a flow: devices, their postures, names, addresses and ways around. Pure.
+
+Every refusal is told to `Notes`: what was blocked goes to the history, attempts to get around the filter to the alerts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from guardian.blocklist.image import Image
+from guardian.filter import marks
+from guardian.filter.given import GivenAddresses
+from guardian.policy.compile import Policy, service_of
+from guardian.policy.decide import judge, judge_address, judge_bypass
+from guardian.policy.model import FOREVER, Action, Decision, Kind, Reason
+from guardian.policy.posture import Posture, posture_of
+
+MAX_IDENTITIES = 8192
+
+_BLOCK, _BYPASS, _HELPLINE = Action.BLOCK, Reason.BYPASS, Reason.HELPLINE
+_WEB_PORTS = frozenset({80, 443})
+_DNS_OVER_TLS, _DNS = 853, 53
+_NO_NAME = Decision(Action.ALLOW, Reason.DEFAULT, "default", FOREVER)
+
+
+class Who(NamedTuple):
+    """The opener of a flow. `device` is "" for a device that nobody has named."""
+
+    device: str
+    mac: bytes | None
+
+
+class Notes(NamedTuple):
+    """Who is told. `attempt(who, kind, now)`: kind is a word like `doh`. `block(who, name, decision, now)`."""
+
+    attempt: Callable[[Who, str, float], None]
+    block: Callable[[Who, bytes, Decision, float], None]
+
+
+class Judge:
+    """Decisions for flows under one policy. `replace` swaps the policy; what is remembered of devices goes with it."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        lists: Image,
+        identify: Callable[[bytes, bytes | None], str],
+        notes: Notes,
+    ) -> None:
+        """`identify(address, mac)` returns a device id."""
+        self.policy = policy
+        self.lists = lists
+        self.given: GivenAddresses[str] = GivenAddresses()  # by device id, to strict devices
+        self.named: GivenAddresses[bytes] = GivenAddresses()  # by wire name, of helplines and safe twins
+        self._identify = identify
+        self._notes = notes
+        self._identities: dict[tuple[bytes, bytes | None], Who] = {}
+        self._postures: dict[str, Posture] = {}
+
+    def replace(self, policy: Policy, lists: Image) -> None:
+        """Decide by another policy from now on."""
+        self.policy, self.lists = policy, lists
+        self.forget()
+
+    def forget(self) -> None:
+        """Look up devices and postures anew: the policy, the clock or an address has changed."""
+        self._identities.clear()
+        self._postures.clear()
+
+    def who(self, address: bytes, mac: bytes | None) -> Who:
+        """Return the device that sends from a packed address with a MAC."""
+        who = self._identities.get((address, mac))
+        if who is None:
+            if len(self._identities) >= MAX_IDENTITIES:
+                self._identities.clear()
+            who = self._identities[address, mac] = Who(self._identify(address, mac), mac)
+        return who
+
+    def posture(self, device: str, now: float) -> Posture:
+        """Return where a device stands at `now`."""
+        posture = self._postures.get(device)
+        if posture is None or not posture.now <= now < posture.until:
+            posture = self._postures[device] = posture_of(self.policy, device, now)
+        return posture
+
+    def opening(self, who: Who, address: bytes, port: int, now: float) -> Decision:
+        """Decide on a flow's first packet, by where it goes. A stop does not speak here: a helpline may follow."""
+        posture = self.posture(who.device, now)
+        if posture.stop is not None:
+            return _NO_NAME
+        if port == _DNS_OVER_TLS:
+            decision = judge_bypass(posture, "bypass:dot")
+        elif port == _DNS:
+            decision = judge_bypass(posture, "bypass:dns")
+        else:
+            decision = judge_address(posture, self.policy.addresses.lookup(address))
+        if decision.action is not _BLOCK and posture.strict and not self.given.has(who.device, address, now):
+            decision = judge_bypass(posture, "bypass:dns-first")
+        return self._noted(who, b"", decision, now)
+
+    def name(self, who: Who, kind: Kind, name: bytes, address: bytes, now: float, path: bytes = b"") -> Decision:
+        """Decide on the name (wire form, lower case) that a flow to `address` shows; `path` is that of plain HTTP."""
+        posture = self.posture(who.device, now)
+        tags = self.lists.lookup(name)
+        if path:
+            tags |= self.lists.lookup_url(name, path)
+        decision = judge(posture, kind, name, tags)
+        if decision.action is not _BLOCK:
+            twin = posture.rewrites.get(name)
+            if posture.stop is not None and not self.named.has(name, address, now):
+                decision = posture.stop  # anybody can say a helpline's name to a server of his own
+            elif twin and self.named.knows(twin.target) and not self.named.has(twin.target, address, now):
+                decision = judge_bypass(posture, "bypass:safe-search")  # the open search, by its real address
+        return self._noted(who, name, decision, now)
+
+    def unreadable(self, who: Who, now: float, is_trick: bool = False) -> Decision:
+        """Decide on a flow whose name cannot be read. `is_trick`: its segments contradict each other."""
+        decision = judge(self.posture(who.device, now), Kind.UNREADABLE, b"", 0)
+        if is_trick:  # no honest sender does that
+            decision = Decision(_BLOCK, _BYPASS, "bypass:conflict", decision.until)
+        return self._noted(who, b"", decision, now)
+
+    def midstream(self, who: Who, now: float) -> Decision:
+        """Decide on a flow whose beginning nobody saw: it ran before the gateway did. No attempt, so nothing is noted."""
+        return judge(self.posture(who.device, now), Kind.UNREADABLE, b"", 0)
+
+    def nameless(self, who: Who, port: int, now: float) -> Decision:
+        """Decide on a flow that is neither TLS nor HTTP; on the web's ports that is a way around."""
+        if port in _WEB_PORTS:
+            return self.unreadable(who, now)
+        return self._noted(who, b"", judge_address(self.posture(who.device, now), ""), now)
+
+    def bypass(self, who: Who, tag: str, now: float) -> Decision:
+        """Decide on a way around that was recognised: `bypass:vpn`, `bypass:proxy`."""
+        return self._noted(who, b"", judge_bypass(self.posture(who.device, now), tag), now)
+
+    def again(self, who: Who, kind: Kind, name: bytes, address: bytes, now: float) -> Decision | None:
+        """Decide anew on a running flow, without noting anything; None while a stop holds: the kernel keeps that."""
+        posture = self.posture(who.device, now)
+        if posture.stop is not None:
+            return None
+        decision = judge_address(posture, self.policy.addresses.lookup(address))
+        if decision.action is _BLOCK:
+            return decision
+        return judge(posture, kind, name, self.lists.lookup(name) if name else 0)
+
+    def service(self, name: bytes) -> str:
+        """Return the id of the service that a name belongs to, or ""."""
+        return service_of(self.policy, self.lists.lookup(name)) if name else ""
+
+    def _noted(self, who: Who, name: bytes, decision: Decision, now: float) -> Decision:
+        if decision.action is _BLOCK:
+            if decision.reason is _BYPASS:
+                self._notes.attempt(who, decision.rule.removeprefix("bypass:"), now)
+            self._notes.block(who, name, decision, now)
+        return decision
+
+    def stopped(self, devices: Iterable[str], now: float) -> set[str]:
+        """Return the ids of those devices that have no internet now."""
+        return {device for device in devices if self.posture(device, now).stop is not None}
+
+
+def mark_of(decision: Decision, state: int) -> int:
+    """Return the verdict for an allowed flow: `state` (ALLOWED or WATCHED), and whether a stop may cut it."""
+    return state | marks.ALWAYS if decision.reason is _HELPLINE else state

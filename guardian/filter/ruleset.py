@@ -1,0 +1,258 @@
+"""What the kernel is told: the nft table of a plan, and the one xtables rule for kernels without nft's `queue`. Pure.
+
+docs/flow-filter.md draws the chains. A change renders the whole table anew; it is loaded in one transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from guardian.filter import marks
+
+TABLE = "guardian"
+XTABLES_CHAIN = "GUARDIAN"
+
+TAG_PRIORITY = -145  # after conntrack (-200) and mangle (-150): a new flow has its entry
+REDIRECT_PRIORITY = -101  # just before the firewall's own dstnat
+HEAD_PRIORITY, QUEUE_PRIORITY, VERDICT_PRIORITY = -160, -150, -140  # -150 is where xtables' mangle table stands
+
+SILENT_REPLIES = 16  # packets a server may send before the client's empty ACKs are looked at: it speaks first
+MAX_REPLIES = 400  # packets a server may send into a flow that nobody has decided
+BUSY_RATE, BUSY_BURST = 2000, 4000  # undecided packets a second of one device; more is a flood
+
+
+class Listener(NamedTuple):
+    """Where redirected DNS goes: `address` is "" for the gateway's address on the interface that was asked."""
+
+    address: str
+    port: int
+
+
+class Plan(NamedTuple):
+    """All that the rules depend on. Slots are 1..0xff."""
+
+    lan: tuple[str, ...]  # interface names
+    queue: int
+    fails_open: bool  # without a listener on the queue packets pass
+    macs: tuple[tuple[str, int], ...] = ()  # aa:bb:cc:dd:ee:ff -> slot
+    networks: tuple[tuple[str, int], ...] = ()  # address or prefix -> slot, for devices without MAC
+    stopped: tuple[int, ...] = ()  # slots that have no internet now
+    redirected: tuple[int, ...] = ()  # slots whose DNS goes to the gateway, whatever server they ask
+    dns4: Listener | None = None
+    dns6: Listener | None = None
+
+
+def render_table(plan: Plan, with_queue: bool) -> str:
+    """Return the nft script that replaces the table; without `queue` the rule of `render_xtables` stands in."""
+    lines = [
+        f"table inet {TABLE}",
+        f"delete table inet {TABLE}",
+        f"table inet {TABLE} {{",
+        *_sets(plan),
+        *_tag(plan),
+        *_redirect(plan),
+        *_head(plan),
+        *(_queue(plan) if with_queue else ()),
+        *_verdict(),
+        "}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def render_removal() -> str:
+    """Return the nft script that removes the table, whether it is there or not."""
+    return f"table inet {TABLE}\ndelete table inet {TABLE}\n"
+
+
+def render_xtables(plan: Plan) -> str:
+    """Return the iptables-restore text (the same for IPv4 and IPv6) that queues what the nft table asks for.
+
+    The chain is replaced when it exists; the jump to it is added, so remove it first.
+    """
+    bypass = " --queue-bypass" if plan.fails_open else ""
+    return (
+        f"*mangle\n:{XTABLES_CHAIN} - [0:0]\n"
+        f"-A {XTABLES_CHAIN} -m mark --mark {marks.QUEUE:#x}/{marks.QUEUE:#x} "
+        f"-j NFQUEUE --queue-num {plan.queue}{bypass}\n"
+        f"-A FORWARD -j {XTABLES_CHAIN}\nCOMMIT\n"
+    )
+
+
+def render_xtables_removal() -> str:
+    """Return the iptables-restore text that removes what `render_xtables` made; it fails where that is missing."""
+    return f"*mangle\n-D FORWARD -j {XTABLES_CHAIN}\n-F {XTABLES_CHAIN}\n-X {XTABLES_CHAIN}\nCOMMIT\n"
+
+
+def _chain(name: str, *rules: str) -> Iterator[str]:
+    yield f"  chain {name} {{"
+    for rule in rules:
+        yield f"    {rule}"
+    yield "  }"
+
+
+def _hook(kind: str, hook: str, priority: int) -> str:
+    return f"type {kind} hook {hook} priority {priority}; policy accept;"
+
+
+def _slots(slots: Iterable[int]) -> str:
+    elements = ", ".join(f"{marks.mark_of_slot(slot):#010x}" for slot in sorted(set(slots)))
+    return f" elements = {{ {elements} }};" if elements else ""
+
+
+def _names(interfaces: Iterable[str]) -> str:
+    return "{ " + ", ".join(f'"{name}"' for name in interfaces) + " }"
+
+
+def _sets(plan: Plan) -> Iterator[str]:
+    yield f"  set stopped {{ type mark;{_slots(plan.stopped)} }}"
+    yield f"  set redirected {{ type mark;{_slots(plan.redirected)} }}"
+    yield "  set busy { type ether_addr; size 1024; flags dynamic,timeout; timeout 10s; }"
+
+
+def _tag(plan: Plan) -> Iterator[str]:
+    """Once per flow: who opened it. The MAC counts first; then the address, for devices without one."""
+    used = sorted({slot for _, slot in (*plan.macs, *plan.networks)} | {marks.UNKNOWN_SLOT})
+    keep = ~marks.SLOT_MASK & 0xFFFFFFFF
+    for slot in used:
+        yield from _chain(_slot_chain(slot), f"ct mark set ct mark & {keep:#010x} | {marks.mark_of_slot(slot):#010x}")
+    by_mac = ", ".join(f"{mac} : goto {_slot_chain(slot)}" for mac, slot in plan.macs)
+    longest_first = sorted(plan.networks, key=_prefix_length, reverse=True)
+    yield from _chain(
+        "tag",
+        _hook("filter", "prerouting", TAG_PRIORITY),
+        f"iifname != {_names(plan.lan)} return",
+        f"ct mark & {marks.SLOT_MASK:#010x} != 0 return",
+        *([f"ether saddr vmap {{ {by_mac} }}"] if by_mac else []),
+        *(f"{_family(network)} saddr {network} goto {_slot_chain(slot)}" for network, slot in longest_first),
+        f"goto {_slot_chain(marks.UNKNOWN_SLOT)}",
+    )
+
+
+def _slot_chain(slot: int) -> str:
+    return f"slot_{slot:02x}"
+
+
+def _family(network: str) -> str:
+    return "ip6" if ":" in network else "ip"
+
+
+def _prefix_length(entry: tuple[str, int]) -> int:
+    _, _, length = entry[0].partition("/")
+    return int(length) if length else 128
+
+
+def _redirect(plan: Plan) -> Iterator[str]:
+    mine = f"iifname {_names(plan.lan)} ct mark & {marks.SLOT_MASK:#010x} == @redirected"
+    rules = [
+        f"{mine} meta nfproto {protocol} meta l4proto {{ tcp, udp }} th dport 53 fib daddr type != local "
+        f"{_target(listener)}"
+        for protocol, listener in (("ipv4", plan.dns4), ("ipv6", plan.dns6))
+        if listener is not None
+    ]
+    yield from _chain("redirect_dns", _hook("nat", "prerouting", REDIRECT_PRIORITY), *rules)
+
+
+def _target(listener: Listener) -> str:
+    if not listener.address:
+        return f"redirect to :{listener.port}"
+    if ":" in listener.address:
+        return f"dnat ip6 to [{listener.address}]:{listener.port}"
+    return f"dnat ip to {listener.address}:{listener.port}"
+
+
+def _head(plan: Plan) -> Iterator[str]:
+    """What was judged goes on in the kernel; the rest of what the home's devices send asks for the queue."""
+    lan = _names(plan.lan)
+    state = f"ct mark & {marks.STATE_MASK:#x}"
+    cut = f"ct mark & {marks.ALWAYS | marks.ALLOWED:#x} == {marks.ALLOWED:#x}"  # ALLOWED and WATCHED, no helpline
+    forget = f"ct mark set ct mark & {~marks.FLOW_MASK & 0xFFFFFFFF:#010x}"
+    yield from _chain(
+        "ask",
+        f"update @busy {{ ether saddr limit rate over {BUSY_RATE}/second burst {BUSY_BURST} packets }} drop",
+        f"meta mark set meta mark | {marks.QUEUE:#x}",
+    )
+    yield from _chain(
+        "undecided_tcp",
+        "tcp flags & rst == rst return",
+        f"ct reply packets <= {SILENT_REPLIES} jump pass_empty",
+        "goto ask",
+    )
+    # `accept` ends the chain that asked, not the hook: later chains and the firewall still see the packet.
+    yield from _chain("pass_empty", "tcp flags & (fin | syn | rst | ack) != ack return", *_empty_segments())
+    yield from _chain("watched_tcp", "tcp flags & rst == rst return", "jump pass_empty", "goto ask")
+    yield from _chain(
+        "refused",
+        f"iifname {lan} tcp flags & (syn | ack) == syn {forget} goto ask",  # the ports are used again
+        "ct direction reply meta l4proto tcp reject with tcp reset",
+        "ct direction reply drop",
+        f"ct mark & {marks.ALWAYS:#x} != 0 drop",
+        "meta l4proto tcp reject with tcp reset",
+        "reject with icmpx port-unreachable",
+    )
+    yield from _chain(
+        "replies",
+        f"iifname {lan} ct mark set ct mark | {marks.ALLOWED:#x} return",  # somebody outside opened it
+        f"{state} == {marks.UNDECIDED} meta l4proto tcp ct reply packets > {MAX_REPLIES} drop",
+    )
+    yield from _chain(
+        "head",
+        _hook("filter", "forward", HEAD_PRIORITY),
+        f"iifname {lan} oifname {lan} return",  # from device to device: nothing leaves the home
+        f"iifname {lan} ct state invalid drop",
+        "ct state invalid,untracked return",
+        f"ct mark & {marks.SLOT_MASK:#010x} == 0 return",
+        f"ct mark & {marks.SLOT_MASK:#010x} == @stopped {cut} drop",
+        f"{state} == {marks.ALLOWED} return",
+        f"{state} == {marks.REFUSED} goto refused",
+        "ct direction reply goto replies",
+        "meta l4proto { icmp, ipv6-icmp } ct state related return",
+        f"{state} == {marks.WATCHED} meta l4proto udp @th,64,8 & 0x80 == 0 return",
+        f"{state} == {marks.WATCHED} meta l4proto tcp goto watched_tcp",
+        "meta l4proto tcp goto undecided_tcp",
+        "goto ask",
+    )
+
+
+def _empty_segments() -> Iterator[str]:
+    """Segments without data, by the only lengths they can have: nft cannot subtract."""
+    for words in (8, *range(5, 8), *range(9, 16)):  # with timestamps first: nearly all are
+        yield f"ip hdrlength 5 ip length {20 + 4 * words} tcp doff {words} accept"
+        yield f"ip6 nexthdr tcp ip6 length {4 * words} tcp doff {words} accept"
+
+
+def _queue(plan: Plan) -> Iterator[str]:
+    bypass = "flags bypass " if plan.fails_open else ""
+    yield from _chain(
+        "queue_undecided",
+        _hook("filter", "forward", QUEUE_PRIORITY),
+        f"meta mark & {marks.QUEUE:#x} != 0 queue {bypass}to {plan.queue}",
+    )
+
+
+def _verdict() -> Iterator[str]:
+    """The engine's verdict comes as packet mark and is saved; its bits end here."""
+    clean = f"meta mark set meta mark & {~marks.PACKET_MASK & 0xFFFFFFFF:#010x}"
+    verdicts = (
+        marks.ALLOWED,
+        marks.REFUSED,
+        marks.WATCHED,
+        marks.ALLOWED | marks.ALWAYS,
+        marks.ANSWERED,
+        marks.WATCHED | marks.ALWAYS,
+    )
+    for verdict in verdicts:
+        ending = {
+            marks.REFUSED: ("meta l4proto tcp reject with tcp reset", "reject with icmpx port-unreachable"),
+            marks.ANSWERED: ("drop",),
+        }.get(verdict, ())
+        keep = ~marks.FLOW_MASK & 0xFFFFFFFF
+        yield from _chain(f"save_{verdict}", clean, f"ct mark set ct mark & {keep:#010x} | {verdict:#x}", *ending)
+    saves = ", ".join(f"{verdict} : goto save_{verdict}" for verdict in verdicts)
+    yield from _chain(
+        "verdict",
+        _hook("filter", "forward", VERDICT_PRIORITY),
+        f"meta mark & {marks.PACKET_MASK:#x} == 0 return",
+        f"meta mark & {marks.FLOW_MASK:#x} vmap {{ {saves} }}",
+        clean,
+    )

@@ -1,0 +1,139 @@
+"""UDP flows: the first datagram decides, but for QUIC, whose Initials may come in several and more than once. Pure."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from guardian.filter import marks
+from guardian.filter.judge import Judge, Who, mark_of
+from guardian.filter.judged import FlowKey, JudgedFlow, JudgedFlows
+from guardian.filter.quic import QuicFlow, State
+from guardian.filter.signatures import udp_greeting
+from guardian.policy.model import Action, Decision, Kind
+from guardian.wire import ip
+from guardian.wire.ip import Packet
+from guardian.wire.quic import VERSION_1, VERSION_2, Cipher, is_long_header, resembles_quic
+
+MAX_FLOWS: Final = 8192
+UNDECIDED_SECONDS: Final = 30.0
+WATCHED_SECONDS: Final = 3600.0  # QUIC in the kernel's hands: only its long headers come here
+_HTTPS_PORT = 443
+_KNOWN = tuple(version.to_bytes(4) for version in (VERSION_1, VERSION_2))
+_BLOCK = Action.BLOCK
+
+
+class UdpFlow:
+    """A QUIC flow in the making, or one that the kernel carries."""
+
+    __slots__ = ("key", "mark", "name", "quic", "seen", "who")
+
+    def __init__(self, who: Who, key: FlowKey, quic: QuicFlow, now: float) -> None:
+        self.who = who
+        self.key = key
+        self.quic = quic
+        self.seen = now
+        self.name = b""
+        self.mark = marks.PASS
+
+
+class UdpFlows:
+    """QUIC flows by `Packet.key`. `cipher` is None where QUIC cannot be read, or shall not be."""
+
+    def __init__(self, judge: Judge, judged: JudgedFlows, cipher: Cipher | None, inspects: bool) -> None:
+        """`inspects`: filtered devices may use QUIC, by the names that it shows; else it is refused to them."""
+        self.inspects = inspects
+        self._cipher = cipher
+        self._judge = judge
+        self._judged = judged
+        self._flows: dict[bytes, UdpFlow] = {}
+
+    def __len__(self) -> int:
+        return len(self._flows)
+
+    def handle(self, data: bytes, packet: Packet, mac: bytes | None, now: float) -> int:
+        """Return the verdict for a UDP packet of a home's device. Raises FormError for what no server would take."""
+        datagram = ip.read_datagram(data, packet.start, packet.end)
+        payload = data[datagram.payload : datagram.end]
+        flow = self._flows.get(packet.key)
+        if flow is not None:
+            flow.seen = now
+            return self._read(packet, flow, payload, now)
+        key = FlowKey(ip.UDP, packet.source, datagram.source_port, packet.destination, datagram.destination_port)
+        judged = self._judged.get(key)
+        if judged is not None and judged.mark & marks.STATE_MASK == marks.ALLOWED:
+            return judged.mark  # it waited while the mark was saved
+        return self._open(packet, key, payload, mac, now)
+
+    def _open(self, packet: Packet, key: FlowKey, payload: bytes, mac: bytes | None, now: float) -> int:
+        judge = self._judge
+        who = judge.who(packet.source, mac)
+        decision = judge.opening(who, packet.destination, key.destination_port, now)
+        if decision.action is _BLOCK:
+            return marks.REFUSED
+        if key.destination_port == _HTTPS_PORT or _opens_quic(payload):
+            return self._open_quic(packet, key, who, payload, now)
+        tag = udp_greeting(payload, key.destination_port)
+        decision = judge.bypass(who, tag, now) if tag else judge.nameless(who, key.destination_port, now)
+        return self._settle(key, who, decision, now)
+
+    def _open_quic(self, packet: Packet, key: FlowKey, who: Who, payload: bytes, now: float) -> int:
+        posture = self._judge.posture(who.device, now)
+        if posture.filtered and not self.inspects:
+            return marks.REFUSED  # no attempt at anything: browsers go on over TCP at once
+        if self._cipher is None:
+            return self._settle(key, who, posture.stop or posture.unreadable, now)
+        if len(self._flows) >= MAX_FLOWS:
+            del self._flows[next(iter(self._flows))]
+        flow = self._flows[packet.key] = UdpFlow(who, key, QuicFlow(self._cipher), now)
+        return self._read(packet, flow, payload, now)
+
+    def _read(self, packet: Packet, flow: UdpFlow, payload: bytes, now: float) -> int:
+        reading = flow.quic.read(payload)
+        judge, who = self._judge, flow.who
+        for hello in reading.hellos:
+            if hello.name is None:
+                decision = judge.unreadable(who, now)
+            else:
+                decision = judge.name(who, Kind.QUIC, hello.name, flow.key.destination, now)
+                flow.name = hello.name
+            if decision.action is _BLOCK:
+                return self._refuse(packet, flow)
+            flow.mark = mark_of(decision, marks.WATCHED)
+        if reading.is_opaque:
+            return marks.DROP
+        if reading.state is State.WHOLE:
+            self._judged.add(flow.key, self._judged_flow(flow, now))
+            return flow.mark
+        if reading.state is State.PENDING:
+            return marks.PASS
+        decision = judge.unreadable(who, now)
+        if decision.action is _BLOCK:
+            return self._refuse(packet, flow)
+        self._flows.pop(packet.key, None)
+        return self._settle(flow.key, who, decision, now)
+
+    def _settle(self, key: FlowKey, who: Who, decision: Decision, now: float) -> int:
+        if decision.action is _BLOCK:
+            return marks.REFUSED
+        mark = mark_of(decision, marks.ALLOWED)
+        self._judged.add(key, JudgedFlow(who, Kind.ADDRESS, b"", "", mark, now))
+        return mark
+
+    def _refuse(self, packet: Packet, flow: UdpFlow) -> int:
+        del self._flows[packet.key]
+        self._judged.discard(flow.key)
+        return marks.REFUSED
+
+    def _judged_flow(self, flow: UdpFlow, now: float) -> JudgedFlow:
+        return JudgedFlow(flow.who, Kind.QUIC, flow.name, self._judge.service(flow.name), flow.mark, now)
+
+    def age(self, now: float) -> None:
+        """Forget flows that have gone quiet; call it now and then."""
+        for key, flow in list(self._flows.items()):
+            if now - flow.seen > (WATCHED_SECONDS if flow.mark else UNDECIDED_SECONDS):
+                del self._flows[key]
+
+
+def _opens_quic(payload: bytes) -> bool:
+    """Whether a flow's first datagram is a client's first of QUIC, on whatever port."""
+    return len(payload) >= 7 and is_long_header(payload[0]) and (payload[1:5] in _KNOWN or resembles_quic(payload, 0))
