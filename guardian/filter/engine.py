@@ -11,7 +11,7 @@ from typing import Final
 
 from guardian.errors import FormError
 from guardian.filter import marks
-from guardian.filter.judge import Judge, mark_of
+from guardian.filter.judge import ALWAYS_REACHABLE, Judge, mark_of
 from guardian.filter.judged import FlowKey, JudgedFlow, JudgedFlows
 from guardian.filter.tcp import Answer, TcpFlows
 from guardian.filter.udp import UdpFlows
@@ -22,6 +22,7 @@ from guardian.wire.quic import Cipher
 
 # Protocols of home devices that are no tunnel; all others are (GRE, ESP, AH, IP in IP, L2TP).
 _PLAIN_PROTOCOLS: Final = frozenset({ip.ICMP, ip.ICMPV6, 132, 136})  # SCTP, UDP-Lite
+_ESP: Final = 50  # a phone's calls over Wi-Fi, where no address is translated
 _TCP, _UDP = ip.TCP, ip.UDP
 
 
@@ -58,7 +59,9 @@ class Engine:
         judge = self.judge
         who = judge.who(packet.source, mac)
         decision = judge.opening(who, packet.destination, 0, now)
-        if decision.action is not Action.BLOCK:
+        if packet.protocol == _ESP and judge.is_helpline(packet.destination, now):
+            decision = ALWAYS_REACHABLE
+        elif decision.action is not Action.BLOCK:
             is_plain = packet.protocol in _PLAIN_PROTOCOLS
             decision = judge.nameless(who, 0, now) if is_plain else judge.bypass(who, "bypass:vpn", now)
         if decision.action is Action.BLOCK:

@@ -21,6 +21,8 @@ MAX_IDENTITIES = 8192
 _BLOCK, _BYPASS, _HELPLINE = Action.BLOCK, Reason.BYPASS, Reason.HELPLINE
 _WEB_PORTS = frozenset({80, 443})
 _DNS_OVER_TLS, _DNS = 853, 53
+_ANY_HELPLINE = b""  # as a key of `named`: the addresses of all helplines
+ALWAYS_REACHABLE = Decision(Action.ALLOW, Reason.HELPLINE, "helpline", FOREVER)
 _NO_NAME = Decision(Action.ALLOW, Reason.DEFAULT, "default", FOREVER)
 
 
@@ -95,6 +97,8 @@ class Judge:
             decision = judge_bypass(posture, "bypass:dns")
         else:
             decision = judge_address(posture, self.policy.addresses.lookup(address))
+        if decision.action is _BLOCK and self.is_helpline(address, now):
+            return _NO_NAME  # a resolver's address that serves others too; what is said there is judged by its name
         if decision.action is not _BLOCK and posture.strict and not self.given.has(who.device, address, now):
             decision = judge_bypass(posture, "bypass:dns-first")
         return self._noted(who, b"", decision, now)
@@ -111,8 +115,19 @@ class Judge:
             if posture.stop is not None and not self.named.has(name, address, now):
                 decision = posture.stop  # anybody can say a helpline's name to a server of his own
             elif twin and self.named.knows(twin.target) and not self.named.has(twin.target, address, now):
-                decision = judge_bypass(posture, "bypass:safe-search")  # the open search, by its real address
+                # The open search, by its real address.
+                decision = Decision(_BLOCK, _BYPASS, "bypass:safe-search", posture.until)
         return self._noted(who, name, decision, now)
+
+    def give_named(self, name: bytes, addresses: tuple[bytes, ...], ttl: int, now: float, is_helpline: bool) -> None:
+        """Note the addresses that the resolver gave for a helpline's name, or for a safe twin's."""
+        self.named.note(name, addresses, ttl, now)
+        if is_helpline:
+            self.named.note(_ANY_HELPLINE, addresses, ttl, now)
+
+    def is_helpline(self, address: bytes, now: float) -> bool:
+        """Tell whether the resolver gave this address for a name that is always reachable."""
+        return self.named.has(_ANY_HELPLINE, address, now)
 
     def unreadable(self, who: Who, now: float, is_trick: bool = False) -> Decision:
         """Decide on a flow whose name cannot be read. `is_trick`: its segments contradict each other."""
@@ -122,7 +137,7 @@ class Judge:
         return self._noted(who, b"", decision, now)
 
     def midstream(self, who: Who, now: float) -> Decision:
-        """Decide on a flow whose beginning nobody saw: it ran before the gateway did. No attempt, so nothing is noted."""
+        """Decide on a flow whose beginning nobody saw: it ran before the gateway. No attempt, so nothing is noted."""
         return judge(self.posture(who.device, now), Kind.UNREADABLE, b"", 0)
 
     def nameless(self, who: Who, port: int, now: float) -> Decision:

@@ -16,9 +16,10 @@ REFUSED: Final = 2
 WATCHED: Final = 3  # QUIC: only packets with a long header come to user space
 ALWAYS: Final = 0x4  # with ALLOWED or WATCHED: a helpline, no stop cuts it; with REFUSED: no reset, it was answered
 FLOW_MASK: Final = STATE_MASK | ALWAYS
+REDIRECTED: Final = 0x8  # a DNS query to a foreign server that the gateway answers
 SLOT_SHIFT: Final = 24
 SLOT_MASK: Final = 0xFF << SLOT_SHIFT
-OWN_MASK: Final = SLOT_MASK | FLOW_MASK
+OWN_MASK: Final = SLOT_MASK | FLOW_MASK | REDIRECTED
 UNKNOWN_SLOT: Final = 0xFF  # a device that nobody has named
 MAX_SLOTS: Final = 0xFE  # 1..0xFE are for devices of the household
 

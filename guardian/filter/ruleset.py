@@ -146,7 +146,7 @@ def _redirect(plan: Plan) -> Iterator[str]:
     mine = f"iifname {_names(plan.lan)} ct mark & {marks.SLOT_MASK:#010x} == @redirected"
     rules = [
         f"{mine} meta nfproto {protocol} meta l4proto {{ tcp, udp }} th dport 53 fib daddr type != local "
-        f"{_target(listener)}"
+        f"ct mark set ct mark | {marks.REDIRECTED:#x} {_target(listener)}"
         for protocol, listener in (("ipv4", plan.dns4), ("ipv6", plan.dns6))
         if listener is not None
     ]

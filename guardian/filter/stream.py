@@ -11,6 +11,7 @@ from typing import Final
 
 MAX_STREAM_BYTES: Final = 18_000  # more than any hello or request head that can be judged
 MAX_SEGMENTS: Final = 400  # of an undecided stream
+MERGED_BYTES: Final = 65_536  # the kernel merges segments up to this size before it hands them over
 
 
 class Placement(enum.Enum):
@@ -18,15 +19,15 @@ class Placement(enum.Enum):
 
     NEW = "new"  # the contiguous stream has grown
     NOTHING = "nothing"  # a retransmission, or bytes behind a gap
-    FORGOTTEN = "forgotten"  # bytes that are dealt with: the server has them
+    FORGOTTEN = "forgotten"  # begins before what is held, so nobody can tell whether its bytes are the same
     CONFLICT = "conflict"  # another byte at a place that was seen before
-    TOO_MUCH = "too much"
+    TOO_MUCH = "too much"  # nothing was taken in
 
 
 class Stream:
     """Bytes from the initial sequence number on. `data` is what is contiguous from `base` on; offsets are absolute."""
 
-    __slots__ = ("_ahead", "base", "data", "initial", "segments")
+    __slots__ = ("_ahead", "base", "data", "initial", "room", "segments")
 
     def __init__(self, initial: int) -> None:
         """`initial` is the sequence number of the first byte: that of the SYN, plus one."""
@@ -34,6 +35,7 @@ class Stream:
         self.base = 0
         self.data = bytearray()
         self.segments = 0
+        self.room = MAX_STREAM_BYTES + MERGED_BYTES  # bytes that may be held; as many again behind a gap
         self._ahead: list[tuple[int, bytes]] | None = None
 
     @property
@@ -51,7 +53,7 @@ class Stream:
         self.segments += 1
         here = self.initial + self.end & 0xFFFFFFFF
         if sequence == here and self._ahead is None:
-            if len(self.data) + len(payload) > MAX_STREAM_BYTES + 65_536:
+            if len(self.data) + len(payload) > self.room:
                 return Placement.TOO_MUCH
             self.data += payload
             return Placement.NEW
@@ -74,10 +76,12 @@ class Stream:
 
     def _place_at(self, offset: int, payload: bytes) -> Placement:
         if offset < self.base:
-            if offset + len(payload) <= self.base:
+            if self.base:
                 return Placement.FORGOTTEN
-            payload = payload[self.base - offset :]
-            offset = self.base
+            if offset + len(payload) <= 0:  # a keep-alive before the first byte
+                return Placement.NOTHING
+            payload = payload[-offset:]
+            offset = 0
         if offset > self.end:
             return self._keep_ahead(offset, payload)
         known = self.data[offset - self.base : offset - self.base + len(payload)]
@@ -85,22 +89,27 @@ class Stream:
             return Placement.CONFLICT
         if len(known) == len(payload):
             return Placement.NOTHING
-        if len(self.data) + len(payload) > MAX_STREAM_BYTES + 65_536:
+        if len(self.data) + len(payload) - len(known) > self.room:
             return Placement.TOO_MUCH
         self.data += payload[len(known) :]
         self._join()
         return Placement.NEW
 
     def _keep_ahead(self, offset: int, payload: bytes) -> Placement:
-        if offset + len(payload) - self.base > MAX_STREAM_BYTES + 65_536:
-            return Placement.TOO_MUCH
+        end = offset + len(payload)
         if not self._agrees(offset, payload):
             return Placement.CONFLICT
         if self._ahead is None:
             self._ahead = []
-        self._ahead.append((offset, payload))
-        if len(self._ahead) > MAX_SEGMENTS or self.size > MAX_STREAM_BYTES + 65_536:
+        if any(start <= offset and end <= start + len(piece) for start, piece in self._ahead):
+            return Placement.NOTHING
+        if (
+            end - self.end > self.room
+            or len(self._ahead) >= MAX_SEGMENTS
+            or sum(len(piece) for _, piece in self._ahead) + len(payload) > self.room
+        ):
             return Placement.TOO_MUCH
+        self._ahead.append((offset, payload))
         return Placement.NOTHING
 
     def _agrees(self, offset: int, payload: bytes) -> bool:
@@ -128,7 +137,7 @@ class Stream:
         self._ahead = left or None
 
     def forget(self, offset: int) -> None:
-        """Let go of the bytes before an absolute offset: the server has answered what they asked."""
+        """Let go of the bytes before an absolute offset: whoever sends them again is not heard."""
         cut = min(offset - self.base, len(self.data))
         if cut > 0:
             del self.data[:cut]

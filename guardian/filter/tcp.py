@@ -7,6 +7,7 @@ accepted exactly the bytes that were judged. Plain HTTP stays here, because each
 from __future__ import annotations
 
 import enum
+import re
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
@@ -14,7 +15,7 @@ from guardian.errors import FormError
 from guardian.filter import marks
 from guardian.filter.judge import Judge, Who, mark_of
 from guardian.filter.judged import FlowKey, JudgedFlow, JudgedFlows
-from guardian.filter.signatures import tcp_greeting
+from guardian.filter.signatures import may_become_greeting, tcp_greeting
 from guardian.filter.stream import MAX_SEGMENTS, MAX_STREAM_BYTES, Placement, Stream
 from guardian.policy.model import FOREVER, Action, Decision, Kind, Reason
 from guardian.wire import ip, tls
@@ -31,6 +32,7 @@ BODY_KEPT_BYTES: Final = 32_768  # of a request's body, for retransmissions
 
 _BLOCK = Action.BLOCK
 _TLS_HANDSHAKE = 22
+_REQUEST_LINE = re.compile(rb"(?:GET|HEAD|POST|PUT|DELETE|OPTIONS|PATCH|CONNECT)[ \t]|[^\n]*[ \t]HTTP/", re.IGNORECASE)
 
 
 class Stage(enum.IntEnum):
@@ -70,6 +72,7 @@ class TcpFlow:
         "mark",
         "name",
         "position",
+        "reader",
         "seen",
         "sends_early",
         "stage",
@@ -94,6 +97,7 @@ class TcpFlow:
         self.confirmed = 0  # all before it was answered by the server
         self.is_settled = False  # what follows the hello is no second one
         self.sends_early = False  # TLS early data follow the hello
+        self.reader: tls.HelloReader | None = None
         self.body: Body | None = None
         self.upgrades = False
         self.kind = Kind.ADDRESS
@@ -264,9 +268,13 @@ class TcpFlows:
 
     def _read_hello(self, flow: TcpFlow, segment: Segment, now: float) -> int:
         flow.stage = Stage.TLS
-        hello = tls.read_client_hello(flow.stream.data, flow.position)
+        data = flow.stream.data
+        hello = flow.reader.read(data) if flow.reader is not None else tls.read_client_hello(data, flow.position)
         if hello is None:
+            if flow.reader is None:  # it comes in pieces: from now on each record is read once
+                flow.reader = tls.HelloReader(flow.position)
             return self._has_more_time(flow, now)
+        flow.reader = None
         if hello.name is None:
             flow.position = hello.end
             return self._give_up(flow, now)
@@ -299,7 +307,12 @@ class TcpFlows:
         try:
             request = read_request(data, 0)
         except FormError:
-            tag = tcp_greeting(bytes(data))
+            greeting = bytes(data)
+            tag = tcp_greeting(greeting)
+            if tag is None and may_become_greeting(greeting):
+                return self._has_more_time(flow, now)
+            if tag is None and _REQUEST_LINE.match(greeting):
+                return self._give_up(flow, now)  # some servers answer what we don't read
             if tag is not None:
                 decision = self._judge.bypass(flow.who, tag, now)
             else:
@@ -413,7 +426,7 @@ class TcpFlows:
 
     def _end(self, flow: TcpFlow, stage: Stage) -> None:
         self._judged.discard(flow.key)
-        flow.stage, flow.body = stage, None
+        flow.stage, flow.body, flow.reader = stage, None, None
         flow.stream = Stream(flow.stream.initial)
 
     def _drop(self, flow: TcpFlow) -> None:
@@ -421,7 +434,7 @@ class TcpFlows:
         del self._flows[key.source + key.destination + key.source_port.to_bytes(2) + key.destination_port.to_bytes(2)]
 
     def age(self, now: float) -> None:
-        """Forget flows that have gone quiet, and the greediest while the streams hold too much; call it now and then."""
+        """Forget flows that have gone quiet, and the greediest while the streams hold too much. Call it often."""
         limits = {Stage.FIRST: SILENT_SECONDS, Stage.HTTP: IDLE_HTTP_SECONDS, Stage.BODY: IDLE_HTTP_SECONDS}
         old = [key for key, flow in self._flows.items() if now - flow.seen > limits.get(flow.stage, UNDECIDED_SECONDS)]
         for key in old:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from guardian.filter import marks
-from guardian.filter.judge import Judge, Who, mark_of
+from guardian.filter.judge import ALWAYS_REACHABLE, Judge, Who, mark_of
 from guardian.filter.judged import FlowKey, JudgedFlow, JudgedFlows
 from guardian.filter.quic import QuicFlow, State
 from guardian.filter.signatures import udp_greeting
@@ -18,6 +18,7 @@ MAX_FLOWS: Final = 8192
 UNDECIDED_SECONDS: Final = 30.0
 WATCHED_SECONDS: Final = 3600.0  # QUIC in the kernel's hands: only its long headers come here
 _HTTPS_PORT = 443
+_IKE_PORTS = (500, 4500)  # calls over Wi-Fi, emergency calls included (3GPP TS 23.402), use what VPNs use
 _KNOWN = tuple(version.to_bytes(4) for version in (VERSION_1, VERSION_2))
 _BLOCK = Action.BLOCK
 
@@ -72,6 +73,8 @@ class UdpFlows:
             return marks.REFUSED
         if key.destination_port == _HTTPS_PORT or _opens_quic(payload):
             return self._open_quic(packet, key, who, payload, now)
+        if key.destination_port in _IKE_PORTS and judge.is_helpline(packet.destination, now):
+            return self._settle(key, who, ALWAYS_REACHABLE, now)
         tag = udp_greeting(payload, key.destination_port)
         decision = judge.bypass(who, tag, now) if tag else judge.nameless(who, key.destination_port, now)
         return self._settle(key, who, decision, now)
@@ -98,7 +101,8 @@ class UdpFlows:
                 flow.name = hello.name
             if decision.action is _BLOCK:
                 return self._refuse(packet, flow)
-            flow.mark = mark_of(decision, marks.WATCHED)
+            mark = mark_of(decision, marks.WATCHED)
+            flow.mark = mark & (flow.mark or mark)  # a stop spares it only when all its names are helplines
         if reading.is_opaque:
             return marks.DROP
         if reading.state is State.WHOLE:

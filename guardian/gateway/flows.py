@@ -10,8 +10,11 @@ import asyncio
 import contextlib
 import logging
 import socket
+import threading
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import UTC
 from typing import Any, NamedTuple
 
 from guardian.blocklist.image import Image
@@ -38,12 +41,14 @@ from guardian.filter.sysctls import Sysctl, apply_sysctls, restore_sysctls
 from guardian.filter.tcp import Answer
 from guardian.filter.watchdog import FEED_SECONDS, Watchdog
 from guardian.gateway.minutes import MinutesCounter
+from guardian.gateway.redirects import RedirectCounter
 from guardian.links import Links
 from guardian.policy.compile import Policy
-from guardian.policy.model import Decision, Kind, Reason
+from guardian.policy.model import Decision, Household, Kind, Reason, Schedule
 from guardian.policy.posture import posture_of
 from guardian.store.history_record import Recorder
 from guardian.store.slots import assign_slots, load_slots, save_slots
+from guardian.wire.ip import TCP, UDP
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +81,9 @@ class FlowFilter:
         self._wake = asyncio.Event()
         self._is_new_policy = False
         self._told: Plan | None = None  # what the kernel has
+        self._loading = threading.Lock()  # a load goes on in its thread when the task that waits for it has ended
+        self._is_loaded = False  # rules of ours may be in the kernel
+        self._ending: list[FlowKey] = []
         self._problem = ""
         self._form = QueueForm.NONE
         self._queue: Queue | None = None
@@ -101,6 +109,7 @@ class FlowFilter:
             self._conntrack = Conntrack.open()
             self._minutes = MinutesCounter(self._conntrack, self.engine.judged, self._around.recorder)
             self._minutes.use(self.judge.policy)
+            self._redirects = RedirectCounter(self._conntrack)
             self._links = Links.open(self._on_links)
             self._note_links()
             self._queue = Queue.open(self._config.filter.queue, self._judge_packet)
@@ -110,8 +119,6 @@ class FlowFilter:
             self._take_over_flows()
             self._monitor = Monitor.open(self._on_touched)  # before the first load, so that nothing goes unseen
             await self._load_rules(self._plan(time.time()))
-            if self._form is QueueForm.XTABLES:
-                await loop.run_in_executor(None, self._load_xtables)
             self._sysctls = apply_sysctls()
         except (GuardianError, OSError) as error:
             await self.close()
@@ -123,6 +130,7 @@ class FlowFilter:
         loop.add_reader(self._monitor.fileno(), self._monitor.on_readable)
         for work in (self._keep(), self._sample(), self._age(), self._feed()):
             task = loop.create_task(work)
+            task.add_done_callback(self._on_task_end)
             self._tasks.add(task)
         self._start_watchdog()
         log.info("event=filter-started form=%s lan=%s", self._form.name.lower(), ",".join(self._config.filter.lan))
@@ -132,6 +140,13 @@ class FlowFilter:
             self._watchdog.start()
         except GuardianError as error:
             log.warning("event=no-watchdog error=%r", str(error))
+
+    def _on_task_end(self, task: asyncio.Task[None]) -> None:
+        """Without one of its tasks the filter would grow old unnoticed: unfed, the watchdog ends the gateway."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.critical("event=filter-task-failed error=%r action=end", error, exc_info=error)
+            for other in self._tasks:
+                other.cancel()
 
     def _open_raw(self) -> None:
         """Sockets that send the block page in a server's name; without them a blocked request is reset."""
@@ -151,7 +166,7 @@ class FlowFilter:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
-        if self._told is not None:
+        if self._is_loaded:
             try:
                 await loop.run_in_executor(None, self._remove_rules)
             except GuardianError as error:
@@ -169,20 +184,28 @@ class FlowFilter:
         self._queue = self._monitor = self._links = self._conntrack = None
 
     def _remove_rules(self) -> None:
-        nftables.load(render_removal())
-        if self._form is QueueForm.XTABLES:
+        with self._loading:
+            self._is_loaded = False
+            if self._form is QueueForm.XTABLES:
+                self._remove_xtables()
+            nftables.load(render_removal())
+
+    def _remove_xtables(self) -> None:
+        try:
             nftables.load_xtables(render_xtables_removal(), render_xtables_removal())
+        except GuardianError as error:  # somebody has removed them
+            log.debug("event=xtables-absent error=%r", str(error))
 
     # What is told
 
     def replace_policy(self, policy: Policy, lists: Image) -> None:
         """Decide by another policy from now on; running flows are judged anew within the second."""
+        self._is_new_policy |= says_else(self.judge.policy, policy) or is_other(self.judge.lists, lists)
         self.judge.replace(policy, lists)
         self.judge.given.keep({device.id for device in policy.household.devices} | {""})
         if self._conntrack is not None:
             self._minutes.use(policy)
         self._assign_slots()
-        self._is_new_policy = True
         self._wake.set()
 
     def set_clock(self) -> None:
@@ -245,13 +268,11 @@ class FlowFilter:
         """Make the kernel's rules and the running flows what the policy says now."""
         now = time.time()
         is_new, self._is_new_policy = self._is_new_policy, False
-        is_repair = self._told is None
         plan = self._plan(now)
         if plan != self._told:
             await self._load_rules(plan)
-        if is_repair and self._form is QueueForm.XTABLES:
-            await asyncio.get_running_loop().run_in_executor(None, self._load_xtables)
-        self._end_flows(self.engine.review(time.time(), is_new))
+        self._ending += [key for key, _ in self.engine.review(time.time(), is_new)]
+        self._end_flows()
 
     def _plan(self, now: float) -> Plan:
         policy, config = self.judge.policy, self._config
@@ -279,25 +300,44 @@ class FlowFilter:
         )
 
     async def _load_rules(self, plan: Plan) -> None:
-        script = render_table(plan, self._form is QueueForm.NFT)
-        await asyncio.get_running_loop().run_in_executor(None, nftables.load, script)
-        self._told = plan
+        repairs, is_repair = self._repairs, self._told is None
+        self._is_loaded = True
+        await asyncio.get_running_loop().run_in_executor(None, self._load, plan, is_repair)
+        if self._repairs == repairs:  # else somebody touched them meanwhile, and they are loaded again
+            self._told = plan
 
-    def _load_xtables(self) -> None:
-        """Put the one xtables rule in place; a rule that is there already is replaced."""
-        assert self._told is not None
-        try:
-            nftables.load_xtables(render_xtables_removal(), render_xtables_removal())
-        except GuardianError as error:
-            log.debug("event=xtables-absent error=%r", str(error))
-        nftables.load_xtables(render_xtables(self._told), render_xtables(self._told))
+    def _load(self, plan: Plan, is_repair: bool) -> None:
+        """Load the table; and in a repair the one xtables rule, in the place of one that is there already."""
+        with self._loading:
+            if not self._is_loaded:  # closed meanwhile
+                return
+            nftables.load(render_table(plan, self._form is QueueForm.NFT))
+            if is_repair and self._form is QueueForm.XTABLES:
+                self._remove_xtables()
+                nftables.load_xtables(render_xtables(plan), render_xtables(plan))
 
-    def _end_flows(self, ended: list[tuple[FlowKey, JudgedFlow]]) -> None:
+    def _end_flows(self) -> None:
+        """Refuse the flows of `_ending`. Raises GuardianError when some must wait: they stay there."""
         assert self._conntrack is not None
-        for key, _ in ended:
+        count = len(self._ending)
+        portless = {key for key in self._ending if key.protocol not in (TCP, UDP)}
+        for flows in self._conntrack.dump(marks.ALLOWED, marks.ALLOWED) if portless else ():
+            for flow in flows:  # the kernel knows them by ids that we don't
+                if FlowKey(flow.protocol, flow.source, 0, flow.destination, 0) in portless:
+                    self._refuse(FlowKey(*flow[:5]))
+        for key in self._ending:
+            if key not in portless:
+                self._refuse(key)
+        self._ending.clear()
+        if count:
+            log.info("event=flows-ended count=%d", count)
+
+    def _refuse(self, key: FlowKey) -> None:
+        assert self._conntrack is not None
+        try:
             self._conntrack.set_mark(*key, marks.REFUSED, marks.FLOW_MASK)
-        if ended:
-            log.info("event=flows-ended count=%d", len(ended))
+        except OSError as error:
+            log.warning("event=flow-not-ended protocol=%d error=%r", key.protocol, error.strerror)
 
     def _assign_slots(self) -> None:
         devices = [device.id for device in self.judge.policy.household.devices]
@@ -306,14 +346,17 @@ class FlowFilter:
             log.warning("event=too-many-devices without_slot=%d rules=new-devices", len(devices) - len(slots))
         if slots != self._slots:
             self._slots = slots
-            save_slots(self._slots_path, slots)
+            try:
+                save_slots(self._slots_path, slots)
+            except GuardianError as error:  # a full disk must not keep a new policy from the flows
+                log.error("event=slots-not-saved error=%r", str(error))
 
     def _take_over_flows(self) -> None:
         """Adopt the flows that a gateway before this one has judged: they never notice."""
         assert self._conntrack is not None
         devices = self._devices_by_slot()
         now = time.time()
-        for flows in self._conntrack.dump(marks.ALLOWED, marks.STATE_MASK):
+        for flows in self._conntrack.dump(marks.ALLOWED, marks.ALLOWED):  # WATCHED ones too
             for flow in flows:
                 device = devices.get(flow.mark >> marks.SLOT_SHIFT)
                 if device is not None:
@@ -373,6 +416,8 @@ class FlowFilter:
             await asyncio.sleep(SAMPLE_SECONDS)
             try:
                 grown = await self._minutes.sample(self._devices_by_slot(), self.judge.policy)
+                for device, count in (await self._redirects.sample(self._devices_by_slot())).items():
+                    self._around.recorder.note_attempt(device, None, "dns", count, time.time())
             except (GuardianError, OSError) as error:
                 log.warning("event=minutes-not-counted error=%r", str(error))
                 continue
@@ -422,6 +467,28 @@ class FlowFilter:
             "queue": self._queue.status()._asdict() if self._queue is not None else {},
             "stopped": len(self._told.stopped) if self._told is not None else 0,
         }
+
+
+def says_else(before: Policy, now: Policy) -> bool:
+    """Tell whether another policy may block names that were allowed before: more than its stops has changed."""
+    return _without_stops(before) != _without_stops(now) or is_other(before.addresses, now.addresses)
+
+
+def _without_stops(policy: Policy) -> Household:
+    """The household without what stops a device as a whole: the kernel does that by slots, whatever a flow's name."""
+    household = policy.household
+    profiles = (
+        replace(profile, paused_until=0.0, schedule=Schedule(), minutes=(), week_minutes=None, bonuses=())
+        for profile in household.profiles
+    )
+    devices = (replace(device, paused_until=0.0) for device in household.devices)
+    return replace(household, tz=UTC, profiles=tuple(profiles), devices=tuple(devices))
+
+
+def is_other(before: object, now: object) -> bool:
+    """Tell whether lists are others than before, by when they were compiled and how much they hold."""
+    facts = ("created", "size", "count")
+    return any(getattr(before, fact, None) != getattr(now, fact, None) for fact in facts)
 
 
 def find_listener(endpoints: tuple[Endpoint, ...], is_v6: bool) -> Listener:

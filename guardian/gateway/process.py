@@ -146,10 +146,9 @@ class Gateway:
         judge, addresses, now = self._flows.judge, entry.addresses(), time.time()
         if client.posture.strict:
             judge.given.note(client.device, addresses, seconds, now)
-        if decision.reason is Reason.HELPLINE:
-            judge.named.note(name, addresses, seconds, now)
-        elif decision.reason is Reason.SAFE_SEARCH:
-            judge.named.note(decision.target, addresses, seconds, now)
+        if decision.reason in (Reason.HELPLINE, Reason.SAFE_SEARCH):
+            is_helpline = decision.reason is Reason.HELPLINE
+            judge.give_named(name if is_helpline else decision.target, addresses, seconds, now, is_helpline)
 
     async def _recall(self) -> None:
         used = await self._memory.recall(self.home.household)
