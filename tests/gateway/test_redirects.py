@@ -18,12 +18,15 @@ from guardian.gateway.redirects import RedirectCounter
 from tests.netns.namespaces import inside, run
 
 DEVICES = {1: "tablet", 2: "phone"}
-RULES = """table inet watch { chain output { type filter hook output priority 0;
-    udp sport 24001-24009 ct mark set 0x01000008
-    udp sport 24011-24019 ct mark set 0x02000008
-    udp sport 24021-24029 ct mark set 0x02000001
-    udp sport 24031-24039 ct mark set 0x09000008
-} }"""
+RULES = """table inet watch {
+    chain output {
+        type filter hook output priority 0;
+        udp sport 24001-24009 ct mark set 0x01000008
+        udp sport 24011-24019 ct mark set 0x02000008
+        udp sport 24021-24029 ct mark set 0x02000001
+        udp sport 24031-24039 ct mark set 0x09000008
+    }
+}"""
 
 
 @pytest.fixture
