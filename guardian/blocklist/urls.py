@@ -1,7 +1,8 @@
 """The one spelling of a URL path: lists and requests are compared in it (RFC 3986 section 6.2.2).
 
 Percent-escapes of unreserved characters are decoded, other escapes get upper-case digits, bytes that may not stand in a
-path are escaped, dot segments are taken out, the fragment goes. Paths keep their case. A query (`?...`) is kept.
+path are escaped, dot segments are taken out, slashes in a row become one, the fragment goes. Paths keep their case. A
+query (`?...`) is kept.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import re
 MAX_PATH_BYTES = 2048
 MAX_SEGMENTS = 64  # a deeper entry is refused, so that a lookup may stop there
 
-_CLEAN = re.compile(rb"(?:/(?!\.\.?(?:[/?]|$))[A-Za-z0-9._~!$&'()*+,;=:@-]*)+(?:\?[A-Za-z0-9._~!$&'()*+,;=:@/?-]*)?")
+_CLEAN = re.compile(rb"(?:/(?!/|\.\.?(?:[/?]|$))[A-Za-z0-9._~!$&'()*+,;=:@-]*)+(?:\?[A-Za-z0-9._~!$&'()*+,;=:@/?-]*)?")
 _ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})|([^A-Za-z0-9._~!$&'()*+,;=:@/?-])")
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 
@@ -27,9 +28,9 @@ def normalize_path(path: bytes) -> bytes:
     for part in parts:
         if part == b"..":
             del segments[-1:]
-        elif part != b".":
+        elif part and part != b".":  # many servers take several slashes for one
             segments.append(part)
-    if parts[-1] in (b".", b".."):
+    if parts[-1] in (b"", b".", b".."):
         segments.append(b"")
     return b"/" + b"/".join(segments) + mark + query
 

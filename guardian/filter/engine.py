@@ -77,12 +77,11 @@ class Engine:
         Under a stop they stay: the kernel holds them still until it ends. Flows whose opener is somebody else now end,
         and so do a filtered device's adopted ones when the policy is another: nobody knows their names.
         """
+        ended = [item for item in self.judged.items() if self._must_end(*item, now, is_new_policy)]
+        for key, _ in ended:
+            self.judged.discard(key)
         self.tcp.judge_again(now)
-        ended = []
-        for key, flow in self.judged.items():
-            if self._must_end(key, flow, now, is_new_policy):
-                self.judged.discard(key)
-                ended.append((key, flow))
+        self.udp.judge_again(now)
         return ended
 
     def _must_end(self, key: FlowKey, flow: JudgedFlow, now: float, is_new_policy: bool) -> bool:

@@ -114,6 +114,8 @@ class Judge:
             twin = posture.rewrites.get(name)
             if posture.stop is not None and not self.named.has(name, address, now):
                 decision = posture.stop  # anybody can say a helpline's name to a server of his own
+            elif decision.reason is _HELPLINE and not self.named.has(name, address, now):
+                decision = posture.default  # so a stop that begins later finds it
             elif twin and self.named.knows(twin.target) and not self.named.has(twin.target, address, now):
                 # The open search, by its real address.
                 decision = Decision(_BLOCK, _BYPASS, "bypass:safe-search", posture.until)

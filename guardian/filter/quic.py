@@ -70,6 +70,11 @@ class QuicFlow:
         self.state = State.FOREIGN
         self.reason = ""
 
+    @property
+    def opening_ids(self) -> list[bytes]:
+        """The destination ids that made the keys of the connections seen so far: servers know connections by them."""
+        return [connection.id for connection in self._connections]
+
     def read(self, datagram: bytes) -> Reading:
         """Return what the next UDP payload of the client shows. Raises nothing.
 

@@ -21,6 +21,10 @@ SILENT_REPLIES = 16  # packets a server may send before the client's empty ACKs 
 MAX_REPLIES = 400  # packets a server may send into a flow that nobody has decided
 BUSY_RATE, BUSY_BURST = 2000, 4000  # undecided packets a second of one device; more is a flood
 
+_QUEUE_MATCH = f"-m mark --mark {marks.QUEUE:#x}/{marks.QUEUE:#x}"
+_STATE = f"ct mark & {marks.STATE_MASK:#x}"
+_KEEP_REST = ~marks.FLOW_MASK & 0xFFFFFFFF
+
 
 class Listener(NamedTuple):
     """Where redirected DNS goes: `address` is "" for the gateway's address on the interface that was asked."""
@@ -73,15 +77,14 @@ def render_xtables(plan: Plan) -> str:
     bypass = " --queue-bypass" if plan.fails_open else ""
     return (
         f"*mangle\n:{XTABLES_CHAIN} - [0:0]\n"
-        f"-A {XTABLES_CHAIN} -m mark --mark {marks.QUEUE:#x}/{marks.QUEUE:#x} "
-        f"-j NFQUEUE --queue-num {plan.queue}{bypass}\n"
-        f"-A FORWARD -j {XTABLES_CHAIN}\nCOMMIT\n"
+        f"-A {XTABLES_CHAIN} -j NFQUEUE --queue-num {plan.queue}{bypass}\n"
+        f"-A FORWARD {_QUEUE_MATCH} -j {XTABLES_CHAIN}\nCOMMIT\n"
     )
 
 
 def render_xtables_removal() -> str:
     """Return the iptables-restore text that removes what `render_xtables` made; it fails where that is missing."""
-    return f"*mangle\n-D FORWARD -j {XTABLES_CHAIN}\n-F {XTABLES_CHAIN}\n-X {XTABLES_CHAIN}\nCOMMIT\n"
+    return f"*mangle\n-D FORWARD {_QUEUE_MATCH} -j {XTABLES_CHAIN}\n-F {XTABLES_CHAIN}\n-X {XTABLES_CHAIN}\nCOMMIT\n"
 
 
 def _chain(name: str, *rules: str) -> Iterator[str]:
@@ -116,13 +119,19 @@ def _tag(plan: Plan) -> Iterator[str]:
     keep = ~marks.SLOT_MASK & 0xFFFFFFFF
     for slot in used:
         yield from _chain(_slot_chain(slot), f"ct mark set ct mark & {keep:#010x} | {marks.mark_of_slot(slot):#010x}")
+    yield from _chain("forged", f"ct mark set ct mark & {_KEEP_REST:#010x} | {marks.REFUSED:#x} drop")
     by_mac = ", ".join(f"{mac} : goto {_slot_chain(slot)}" for mac, slot in plan.macs)
     longest_first = sorted(plan.networks, key=_prefix_length, reverse=True)
     yield from _chain(
         "tag",
         _hook("filter", "prerouting", TAG_PRIORITY),
+        f"ct direction original ct mark & {marks.SLOT_MASK:#010x} != 0 return",
         f"iifname != {_names(plan.lan)} return",
+        # Who answers himself in the server's name would have connection tracking believe lies about the server's data.
+        f"ct direction reply {_STATE} != {marks.ALLOWED} fib saddr . iif oif missing goto forged",
+        "fib daddr type unicast fib saddr . iif oif missing drop",  # who calls himself in a server's name
         f"ct mark & {marks.SLOT_MASK:#010x} != 0 return",
+        f"ct direction reply ct mark set ct mark | {marks.ALLOWED:#x}",  # somebody outside opened it
         *([f"ether saddr vmap {{ {by_mac} }}"] if by_mac else []),
         *(f"{_family(network)} saddr {network} goto {_slot_chain(slot)}" for network, slot in longest_first),
         f"goto {_slot_chain(marks.UNKNOWN_SLOT)}",
@@ -164,9 +173,8 @@ def _target(listener: Listener) -> str:
 def _head(plan: Plan) -> Iterator[str]:
     """What was judged goes on in the kernel; the rest of what the home's devices send asks for the queue."""
     lan = _names(plan.lan)
-    state = f"ct mark & {marks.STATE_MASK:#x}"
     cut = f"ct mark & {marks.ALWAYS | marks.ALLOWED:#x} == {marks.ALLOWED:#x}"  # ALLOWED and WATCHED, no helpline
-    forget = f"ct mark set ct mark & {~marks.FLOW_MASK & 0xFFFFFFFF:#010x}"
+    forget = f"ct mark set ct mark & {_KEEP_REST:#010x}"
     yield from _chain(
         "ask",
         f"update @busy {{ ether saddr limit rate over {BUSY_RATE}/second burst {BUSY_BURST} packets }} drop",
@@ -180,6 +188,12 @@ def _head(plan: Plan) -> Iterator[str]:
     )
     # `accept` ends the chain that asked, not the hook: later chains and the firewall still see the packet.
     yield from _chain("pass_empty", "tcp flags & (fin | syn | rst | ack) != ack return", *_empty_segments())
+    yield from _chain(
+        "watched_udp",
+        "ct reply packets 0 goto ask",
+        "udp dport 443 @th,64,8 & 0x80 == 0x80 goto ask",  # QUIC's long headers; all of them may open a connection
+        "@th,64,8 & 0xc0 == 0xc0 goto ask",  # elsewhere without those that look like RTP
+    )
     yield from _chain("watched_tcp", "tcp flags & rst == rst return", "jump pass_empty", "goto ask")
     yield from _chain(
         "refused",
@@ -192,23 +206,27 @@ def _head(plan: Plan) -> Iterator[str]:
     )
     yield from _chain(
         "replies",
-        f"iifname {lan} ct mark set ct mark | {marks.ALLOWED:#x} return",  # somebody outside opened it
-        f"{state} == {marks.UNDECIDED} meta l4proto tcp ct reply packets > {MAX_REPLIES} drop",
+        f"{_STATE} == {marks.UNDECIDED} meta l4proto tcp ct reply packets > {MAX_REPLIES} drop",
+        f"tcp flags & (fin | syn | rst | ack) == (syn | ack) meta mark set meta mark | {marks.QUEUE:#x}",
     )
+    # Connection tracking takes a SYN in an old connection for nothing new; the server may have forgotten that one.
+    yield from _chain("allowed", f"iifname {lan} tcp flags & (syn | ack) == syn {forget} goto undecided_tcp")
+    not_stopped = f"ct mark & {marks.SLOT_MASK:#010x} != @stopped " if plan.stopped else ""
     yield from _chain(
         "head",
         _hook("filter", "forward", HEAD_PRIORITY),
+        f"{_STATE} == {marks.ALLOWED} {not_stopped}tcp flags & syn == 0 return",  # nearly all packets
         f"iifname {lan} oifname {lan} return",  # from device to device: nothing leaves the home
         f"iifname {lan} ct state invalid drop",
         "ct state invalid,untracked return",
         f"ct mark & {marks.SLOT_MASK:#010x} == 0 return",
         f"ct mark & {marks.SLOT_MASK:#010x} == @stopped {cut} drop",
-        f"{state} == {marks.ALLOWED} return",
-        f"{state} == {marks.REFUSED} goto refused",
+        f"{_STATE} == {marks.ALLOWED} goto allowed",
+        f"{_STATE} == {marks.REFUSED} goto refused",
         "ct direction reply goto replies",
         "meta l4proto { icmp, ipv6-icmp } ct state related return",
-        f"{state} == {marks.WATCHED} meta l4proto udp @th,64,8 & 0x80 == 0 return",
-        f"{state} == {marks.WATCHED} meta l4proto tcp goto watched_tcp",
+        f"{_STATE} == {marks.WATCHED} meta l4proto udp goto watched_udp",
+        f"{_STATE} == {marks.WATCHED} meta l4proto tcp goto watched_tcp",
         "meta l4proto tcp goto undecided_tcp",
         "goto ask",
     )
@@ -246,8 +264,8 @@ def _verdict() -> Iterator[str]:
             marks.REFUSED: ("meta l4proto tcp reject with tcp reset", "reject with icmpx port-unreachable"),
             marks.ANSWERED: ("drop",),
         }.get(verdict, ())
-        keep = ~marks.FLOW_MASK & 0xFFFFFFFF
-        yield from _chain(f"save_{verdict}", clean, f"ct mark set ct mark & {keep:#010x} | {verdict:#x}", *ending)
+        save = f"ct mark set ct mark & {_KEEP_REST:#010x} | {verdict:#x}"
+        yield from _chain(f"save_{verdict}", clean, save, *ending)
     saves = ", ".join(f"{verdict} : goto save_{verdict}" for verdict in verdicts)
     yield from _chain(
         "verdict",

@@ -1,12 +1,13 @@
 """TCP flows whose head is judged: from the SYN until the kernel takes over. Pure.
 
 A flow goes to the kernel only when the client acknowledges server data after it was allowed: then the server has
-accepted exactly the bytes that were judged. Plain HTTP stays here, because each request may name another host.
+accepted exactly the bytes that were judged. Where the server's data begin is told by its own SYN-ACK, for a client may
+claim less than it has got; more it cannot claim, connection tracking sees to that. Plain HTTP stays here, because each
+request may name another host.
 """
 
 from __future__ import annotations
 
-import enum
 import re
 from collections.abc import Callable
 from typing import Final, NamedTuple
@@ -16,33 +17,28 @@ from guardian.filter import marks
 from guardian.filter.judge import Judge, Who, mark_of
 from guardian.filter.judged import FlowKey, JudgedFlow, JudgedFlows
 from guardian.filter.signatures import may_become_greeting, tcp_greeting
-from guardian.filter.stream import MAX_SEGMENTS, MAX_STREAM_BYTES, Placement, Stream
-from guardian.policy.model import FOREVER, Action, Decision, Kind, Reason
+from guardian.filter.stream import MAX_SEGMENTS, MAX_STREAM_BYTES, MERGED_BYTES, Placement, Stream
+from guardian.filter.tcp_flow import Stage, TcpFlow
+from guardian.policy.model import Action, Decision, Kind
 from guardian.wire import ip, tls
 from guardian.wire.http import Body, Request, read_request
 from guardian.wire.ip import ACK, FIN, RST, SYN, URG, Packet, Segment
 
 MAX_FLOWS: Final = 16_384
 MAX_HELD_BYTES: Final = 16 << 20  # of all streams together
-SILENT_SECONDS: Final = 20.0  # a flow that has sent nothing yet
+UNANSWERED_SECONDS: Final = 20.0  # a flow whose SYN was not answered yet
+SILENT_SECONDS: Final = 300.0  # one whose client has sent nothing: browsers connect before they know for what
 UNDECIDED_SECONDS: Final = 60.0
-IDLE_HTTP_SECONDS: Final = 3600.0
-MAX_EARLY_BYTES: Final = 17_408  # that a server passes over before a second hello (RFC 8446 section 4.2.10)
-BODY_KEPT_BYTES: Final = 32_768  # of a request's body, for retransmissions
+IDLE_SECONDS: Final = 3600.0  # one that was allowed: many protocols are silent for minutes
+MAX_EARLY_BYTES: Final = 120_000  # before a second hello (RFC 8446 section 4.2.10): 16 KB, in records of one byte too
+MAX_RETRY_BYTES: Final = 512  # of a HelloRetryRequest, which shows nothing but that a second hello is wanted
+KEPT_BYTES: Final = 1 << 20  # of plain HTTP, for retransmissions: more than is under way in a home
 
 _BLOCK = Action.BLOCK
 _TLS_HANDSHAKE = 22
+_RECORDS = re.compile(rb"[\x14\x15\x17](?:\x03|\Z)")  # TLS that begins with another record than a hello's
+_ENDLESS = 1 << 62
 _REQUEST_LINE = re.compile(rb"(?:GET|HEAD|POST|PUT|DELETE|OPTIONS|PATCH|CONNECT)[ \t]|[^\n]*[ \t]HTTP/", re.IGNORECASE)
-
-
-class Stage(enum.IntEnum):
-    FIRST = 0  # no byte has told the protocol
-    TLS = 1
-    HTTP = 2  # between two requests
-    BODY = 3  # in the body of a request
-    AGREED = 4  # allowed; waits for the client to acknowledge server data
-    REFUSED = 5
-    ANSWERED = 6
 
 
 class Answer(NamedTuple):
@@ -56,53 +52,6 @@ class Answer(NamedTuple):
     names: tuple[bytes, ...]
     decision: Decision
     is_head: bool  # the request was HEAD
-
-
-class TcpFlow:
-    """One connection. Offsets are in the client's stream."""
-
-    __slots__ = (
-        "acknowledged",
-        "agreed_at",
-        "body",
-        "confirmed",
-        "is_settled",
-        "key",
-        "kind",
-        "mark",
-        "name",
-        "position",
-        "reader",
-        "seen",
-        "sends_early",
-        "stage",
-        "stamp",
-        "stream",
-        "upgrades",
-        "uses_stamps",
-        "who",
-    )
-
-    def __init__(self, who: Who, key: FlowKey, stream: Stream, uses_stamps: bool, now: float) -> None:
-        self.who = who
-        self.key = key
-        self.stream = stream
-        self.stage = Stage.FIRST
-        self.seen = now
-        self.uses_stamps: bool | None = None if uses_stamps else False  # None: offered; the first data tells
-        self.stamp = 0
-        self.acknowledged = -1  # the highest ACK so far; -1 = none
-        self.agreed_at = 0  # `acknowledged` when the last decision was made
-        self.position = 0  # where the next hello or request begins
-        self.confirmed = 0  # all before it was answered by the server
-        self.is_settled = False  # what follows the hello is no second one
-        self.sends_early = False  # TLS early data follow the hello
-        self.reader: tls.HelloReader | None = None
-        self.body: Body | None = None
-        self.upgrades = False
-        self.kind = Kind.ADDRESS
-        self.name = b""
-        self.mark = marks.ALLOWED
 
 
 class TcpFlows:
@@ -138,6 +87,8 @@ class TcpFlows:
         segment = ip.read_segment(data, packet.start, packet.end)
         flow = self._flows.get(packet.key)
         if segment.flags & SYN:
+            if segment.flags & ACK:
+                return self._begin(packet, segment)
             return self._open(packet, segment, flow, mac, now)
         if segment.flags & RST:
             return marks.PASS
@@ -146,7 +97,7 @@ class TcpFlows:
         flow.seen = now
         if flow.stage >= Stage.REFUSED:
             return marks.REFUSED if flow.stage is Stage.REFUSED else marks.ANSWERED
-        if not segment.flags & ACK or segment.is_signed or not _keeps_time(flow, segment):
+        if flow.origin < 0 or not segment.flags & ACK or segment.is_signed or not flow.keeps_time(segment):
             return marks.DROP
         payload = data[segment.payload : packet.end]
         if not payload:
@@ -161,20 +112,46 @@ class TcpFlows:
         if segment.flags & (ACK | FIN | RST) or packet.end > segment.payload or segment.is_signed:
             return marks.DROP  # data with the SYN (RFC 7413): the client sends it again without
         initial = segment.sequence + 1 & 0xFFFFFFFF
-        if flow is not None and flow.stage < Stage.REFUSED:
-            # Another SYN may only mislead about where the stream begins.
-            return marks.PASS if flow.stream.initial == initial else marks.DROP
+        if flow is not None and flow.origin < 0 and flow.stream.initial == initial:
+            flow.seen = now
+            return marks.PASS
         who = self._judge.who(packet.source, mac)
         key = FlowKey(ip.TCP, packet.source, segment.source_port, packet.destination, segment.destination_port)
-        self._judged.discard(key)
-        self._flows.pop(packet.key, None)
         decision = self._judge.opening(who, packet.destination, segment.destination_port, now)
         if decision.action is _BLOCK:
             return marks.REFUSED
+        opened = TcpFlow(who, key, initial, segment.timestamp, now)
+        if flow is not None and flow.stage < Stage.REFUSED:
+            flow.rival = opened  # it may only mislead about where the stream begins: the server's answer decides
+            return marks.PASS
+        self._judged.discard(key)
+        self._flows.pop(packet.key, None)
         if len(self._flows) >= MAX_FLOWS:
             del self._flows[next(iter(self._flows))]
-        uses_stamps = segment.timestamp != ip.NO_TIMESTAMP
-        self._flows[packet.key] = TcpFlow(who, key, Stream(initial), uses_stamps, now)
+        self._flows[packet.key] = opened
+        return marks.PASS
+
+    def _begin(self, packet: Packet, segment: Segment) -> int:
+        """The server's SYN-ACK: which of the client's SYNs it took, and where its own data begin."""
+        ports = segment.destination_port.to_bytes(2) + segment.source_port.to_bytes(2)
+        key = packet.destination + packet.source + ports
+        flow = self._flows.get(key)
+        if flow is None:
+            return marks.DROP  # nobody saw the SYN: the client sends it again
+        initial, origin, rival = segment.acknowledgement, segment.sequence + 1 & 0xFFFFFFFF, flow.rival
+        if (
+            rival is not None
+            and rival.stream.initial == initial
+            and (origin, initial)
+            != (
+                flow.origin,
+                flow.stream.initial,
+            )
+        ):
+            flow = self._flows[key] = rival
+            self._judged.discard(flow.key)
+        if flow.stream.initial == initial:
+            flow.begin(origin, segment.timestamp)
         return marks.PASS
 
     def _continue(self, packet: Packet, segment: Segment, mac: bytes | None, now: float) -> int:
@@ -194,7 +171,8 @@ class TcpFlows:
 
     def _note_silence(self, flow: TcpFlow, segment: Segment, now: float) -> int:
         """An empty segment comes here when the server has sent a lot: it speaks first, or the client only listens."""
-        if flow.stage is Stage.FIRST and not flow.stream.size and not segment.flags & FIN:
+        flow.acknowledge(segment.acknowledgement)
+        if flow.stage is Stage.FIRST and flow.heard and not flow.stream.size and not segment.flags & FIN:
             decision = self._judge.nameless(flow.who, flow.key.destination_port, now)
             if decision.action is _BLOCK:
                 return self._refuse(flow)
@@ -204,17 +182,12 @@ class TcpFlows:
         return self._acknowledge(flow, segment, now)
 
     def _acknowledge(self, flow: TcpFlow, segment: Segment, now: float) -> int:
-        flow.acknowledged = _later(flow.acknowledged, segment.acknowledgement)
-        if flow.stage < Stage.HTTP or not 0 < (flow.acknowledged - flow.agreed_at & 0xFFFFFFFF) < 0x80000000:
+        if not flow.acknowledge(segment.acknowledgement) or flow.stage is not Stage.AGREED:
             return marks.PASS
-        if flow.stage is Stage.AGREED:
-            if flow.is_settled:
-                return self._hand_over(flow, now)
-            return self._watch(flow, now) | marks.WATCHED if flow.sends_early else marks.PASS
-        flow.confirmed = flow.position
-        if flow.stage is Stage.HTTP:
-            flow.stream.forget(flow.position)
-        return marks.PASS
+        if flow.is_settled:
+            is_retry = flow.kind is Kind.TLS and flow.heard <= MAX_RETRY_BYTES
+            return marks.PASS if is_retry else self._hand_over(flow, now)
+        return self._watch(flow, flow.mark | marks.WATCHED, now) if flow.sends_early else marks.PASS
 
     def _place(self, flow: TcpFlow, segment: Segment, payload: bytes, now: float) -> int:
         stream = flow.stream
@@ -225,13 +198,16 @@ class TcpFlows:
         self._acknowledge(flow, segment, now)  # a hand-over needs a settled flow: none is lost here
         placement = stream.place(segment.sequence, payload)
         if placement is Placement.NEW:
+            self._held += len(payload)
+            if self._held > MAX_HELD_BYTES:
+                self._shed()
             return self._read(flow, segment, now)
         if placement is Placement.CONFLICT:
             return self._refuse_trick(flow, now)
-        if placement is Placement.TOO_MUCH:
-            return self._refuse(flow) if flow.stage >= Stage.HTTP else self._give_up(flow, now)
-        if placement is Placement.FORGOTTEN and stream.offset_of(segment.sequence) < flow.confirmed:
-            return marks.DROP  # the server has it and has answered: only a trick sends it again
+        if placement is Placement.FORGOTTEN:
+            return marks.DROP  # the server has it; or it is a trick
+        if placement is Placement.TOO_MUCH:  # of what was allowed, the client sends it again when there is room
+            return marks.DROP if flow.stage >= Stage.HTTP else self._give_up(flow, now)
         if stream.segments > MAX_SEGMENTS and flow.stage < Stage.HTTP:
             return self._give_up(flow, now)
         return marks.PASS
@@ -260,7 +236,7 @@ class TcpFlows:
 
     def _has_more_time(self, flow: TcpFlow, now: float) -> int:
         stream = flow.stream
-        if stream.segments > MAX_SEGMENTS or len(stream.data) > MAX_STREAM_BYTES:
+        if stream.segments > MAX_SEGMENTS or stream.end - flow.position > MAX_STREAM_BYTES:
             return self._give_up(flow, now)
         return marks.PASS
 
@@ -283,6 +259,8 @@ class TcpFlows:
             return self._refuse(flow)
         self._agree(flow, Kind.TLS, hello.name, decision)
         flow.sends_early = hello.has_early_data
+        if flow.sends_early:
+            flow.stream.room = MAX_EARLY_BYTES + 2 * MERGED_BYTES
         flow.position = hello.end
         if len(flow.stream.data) == hello.end:
             return marks.PASS
@@ -290,8 +268,12 @@ class TcpFlows:
 
     def _read_after_hello(self, flow: TcpFlow, segment: Segment, now: float) -> int:
         """A server may ask for a second hello (RFC 8446 section 4.1.4): it is judged like the first."""
-        following = tls.find_next_hello(flow.stream.data, flow.position, flow.sends_early)
-        if following is None and not (flow.sends_early and len(flow.stream.data) - flow.position > MAX_EARLY_BYTES):
+        data = flow.stream.data
+        start = max(flow.passed, flow.position)
+        following = tls.find_next_hello(data, start, flow.sends_early)
+        is_over = flow.heard > MAX_RETRY_BYTES or len(data) - flow.position > MAX_EARLY_BYTES
+        if following is None and not (flow.sends_early and is_over):
+            flow.passed = tls.pass_records(data, start)
             # Records of early data look like all that comes later: for that long the flow is watched.
             return self._acknowledge(flow, segment, now) if flow.sends_early else self._has_more_time(flow, now)
         if following is None or following < 0:
@@ -311,7 +293,9 @@ class TcpFlows:
             tag = tcp_greeting(greeting)
             if tag is None and may_become_greeting(greeting):
                 return self._has_more_time(flow, now)
-            if tag is None and _REQUEST_LINE.match(greeting):
+            if tag is None and len(greeting) == 1 and _RECORDS.match(greeting):
+                return self._has_more_time(flow, now)
+            if tag is None and (_REQUEST_LINE.match(greeting) or _RECORDS.match(greeting)):
                 return self._give_up(flow, now)  # some servers answer what we don't read
             if tag is not None:
                 decision = self._judge.bypass(flow.who, tag, now)
@@ -325,29 +309,31 @@ class TcpFlows:
         if request is None:
             return self._has_more_time(flow, now)
         flow.stage = Stage.HTTP
+        flow.stream.room = KEPT_BYTES + 2 * MERGED_BYTES
         return self._read_requests(flow, segment, now)
 
     def _read_requests(self, flow: TcpFlow, segment: Segment, now: float) -> int:
         stream = flow.stream
+        if len(stream.data) > KEPT_BYTES + MERGED_BYTES:  # an early answer is no sign that the server has it all
+            stream.forget(min(stream.end - KEPT_BYTES, flow.position))
         verdict = marks.PASS
         while flow.position < stream.end:
             if flow.body is not None:
                 index, is_over = flow.body.feed(stream.data, flow.position - stream.base)
                 flow.position = stream.base + index
                 if not is_over:
-                    self._forget_body(flow)
                     return verdict
                 flow.body, flow.stage = None, Stage.HTTP
+                stream.segments = 0
                 continue
             try:
                 request = read_request(stream.data, flow.position - stream.base)
             except FormError:
-                if not flow.upgrades:
+                if not flow.upgrades or _may_begin(stream.data[flow.position - stream.base]):
                     raise
-                # The server was asked for another protocol (RFC 9110 section 7.8), and this is no request.
-                self._agree(flow, flow.kind, flow.name, _ALLOWED)
-                flow.is_settled = True
-                return verdict
+                # The server was asked for another protocol (RFC 9110 section 7.8), and took it if it goes on reading.
+                flow.body, flow.stage = Body(_ENDLESS), Stage.BODY
+                continue
             if request is None:
                 return verdict if verdict else self._has_more_time(flow, now)
             blocked = self._judge_request(flow, request, now)
@@ -356,7 +342,7 @@ class TcpFlows:
             flow.position = stream.base + request.end
             flow.agreed_at = flow.acknowledged
             stream.segments = 0
-            verdict = self._watch(flow, now)
+            verdict = self._watch(flow, flow.mark, now)
             if request.is_chunked or request.length:
                 flow.body = Body(chunked=True) if request.is_chunked else Body(request.length)
                 flow.stage = Stage.BODY
@@ -371,8 +357,12 @@ class TcpFlows:
             if decision.action is _BLOCK:
                 return decision
             flow.name, flow.mark = name, mark_of(decision, marks.WATCHED)
+        if not request.names:
+            flow.name, flow.mark = b"", marks.WATCHED
         if request.is_connect or request.is_proxy:
             decision = judge.bypass(who, "bypass:proxy", now)
+        elif request.method in (b"GET", b"HEAD") and (request.length or request.is_chunked):
+            decision = judge.unreadable(who, now)  # some servers take the body for the next request
         elif request.names:
             return None
         elif request.addresses:
@@ -391,15 +381,9 @@ class TcpFlows:
         self._end(flow, Stage.ANSWERED)
         return marks.ANSWERED
 
-    def _watch(self, flow: TcpFlow, now: float) -> int:
-        self._judged.add(flow.key, self._judged_flow(flow, now))
-        return flow.mark
-
-    def _forget_body(self, flow: TcpFlow) -> None:
-        stream = flow.stream
-        if len(stream.data) > 2 * BODY_KEPT_BYTES:
-            stream.forget(stream.end - BODY_KEPT_BYTES)
-        stream.segments = 0
+    def _watch(self, flow: TcpFlow, mark: int, now: float) -> int:
+        self._judged.add(flow.key, self._judged_flow(flow, now)._replace(mark=mark))
+        return mark
 
     # Ends
 
@@ -431,43 +415,34 @@ class TcpFlows:
 
     def _drop(self, flow: TcpFlow) -> None:
         key = flow.key
-        del self._flows[key.source + key.destination + key.source_port.to_bytes(2) + key.destination_port.to_bytes(2)]
+        ports = key.source_port.to_bytes(2) + key.destination_port.to_bytes(2)
+        self._flows.pop(key.source + key.destination + ports, None)
 
     def age(self, now: float) -> None:
-        """Forget flows that have gone quiet, and the greediest while the streams hold too much. Call it often."""
-        limits = {Stage.FIRST: SILENT_SECONDS, Stage.HTTP: IDLE_HTTP_SECONDS, Stage.BODY: IDLE_HTTP_SECONDS}
-        old = [key for key, flow in self._flows.items() if now - flow.seen > limits.get(flow.stage, UNDECIDED_SECONDS)]
+        """Forget flows that have gone quiet; call it now and then."""
+        old = [key for key, flow in self._flows.items() if now - flow.seen > _patience(flow)]
         for key in old:
             del self._flows[key]
         self._held = sum(flow.stream.size for flow in self._flows.values())
-        if self._held > MAX_HELD_BYTES:
-            for key in sorted(self._flows, key=lambda key: self._flows[key].stream.size, reverse=True):
-                self._held -= self._flows.pop(key).stream.size
-                if self._held <= MAX_HELD_BYTES // 2:
-                    break
+
+    def _shed(self) -> None:
+        """Forget the greediest flows, if the streams hold too much indeed: `_held` only grows between two `age`."""
+        self._held = sum(flow.stream.size for flow in self._flows.values())
+        if self._held <= MAX_HELD_BYTES // 2:
+            return
+        for key in sorted(self._flows, key=lambda key: self._flows[key].stream.size, reverse=True):
+            self._held -= self._flows.pop(key).stream.size
+            if self._held <= MAX_HELD_BYTES // 2:
+                break
 
 
-_ALLOWED = Decision(Action.ALLOW, Reason.DEFAULT, "default", FOREVER)
+def _patience(flow: TcpFlow) -> float:
+    """How long a flow may be quiet, in seconds."""
+    if flow.stage is Stage.FIRST and not flow.stream.segments:
+        return UNANSWERED_SECONDS if flow.origin < 0 else SILENT_SECONDS
+    return IDLE_SECONDS if Stage.HTTP <= flow.stage <= Stage.AGREED else UNDECIDED_SECONDS
 
 
-def _later(one: int, other: int) -> int:
-    """The later of two sequence numbers; `one` may be -1 for none."""
-    return other if one < 0 or (other - one & 0xFFFFFFFF) < 0x80000000 else one
-
-
-def _keeps_time(flow: TcpFlow, segment: Segment) -> bool:
-    """Whether the server will take a segment by its timestamp (RFC 7323 section 5)."""
-    stamp = segment.timestamp
-    if flow.uses_stamps is False:
-        return True
-    if flow.uses_stamps is None:
-        flow.uses_stamps = stamp != ip.NO_TIMESTAMP  # the server took the offer, or did not
-        flow.stamp = max(stamp, 0)
-        return True
-    if stamp == ip.NO_TIMESTAMP:
-        return False
-    distance = stamp - flow.stamp & 0xFFFFFFFF
-    if distance >= 0x80000000:
-        return False
-    flow.stamp = stamp
-    return True
+def _may_begin(byte: int) -> bool:
+    """Whether a server may read a request, or a TLS hello, that begins with this byte."""
+    return 0x20 <= byte < 0x7F or byte in b"\t\r\n" or byte == _TLS_HANDSHAKE

@@ -1,4 +1,4 @@
-"""UDP flows: the first datagram decides, but for QUIC, whose Initials may come in several and more than once. Pure."""
+"""UDP flows: QUIC by the names in its Initials, all else by each datagram until the server has answered. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from guardian.wire.ip import Packet
 from guardian.wire.quic import VERSION_1, VERSION_2, Cipher, is_long_header, resembles_quic
 
 MAX_FLOWS: Final = 8192
-UNDECIDED_SECONDS: Final = 30.0
+MAX_OPENINGS: Final = 4 * MAX_FLOWS
+UNDECIDED_SECONDS: Final = 60.0
+OPENING_SECONDS: Final = 300.0  # a server has long let go of a hello of which no more came
 WATCHED_SECONDS: Final = 3600.0  # QUIC in the kernel's hands: only its long headers come here
 _HTTPS_PORT = 443
 _IKE_PORTS = (500, 4500)  # calls over Wi-Fi, emergency calls included (3GPP TS 23.402), use what VPNs use
@@ -26,7 +28,7 @@ _BLOCK = Action.BLOCK
 class UdpFlow:
     """A QUIC flow in the making, or one that the kernel carries."""
 
-    __slots__ = ("key", "mark", "name", "quic", "seen", "who")
+    __slots__ = ("is_trick", "key", "known", "mark", "name", "quic", "seen", "who")
 
     def __init__(self, who: Who, key: FlowKey, quic: QuicFlow, now: float) -> None:
         self.who = who
@@ -35,6 +37,8 @@ class UdpFlow:
         self.seen = now
         self.name = b""
         self.mark = marks.PASS
+        self.known = 0  # how many connections of it stand in the table of openings
+        self.is_trick = False  # it shares a connection with another flow
 
 
 class UdpFlows:
@@ -47,6 +51,7 @@ class UdpFlows:
         self._judge = judge
         self._judged = judged
         self._flows: dict[bytes, UdpFlow] = {}
+        self._openings: dict[bytes, UdpFlow] = {}  # by connection id: who opened it
 
     def __len__(self) -> int:
         return len(self._flows)
@@ -77,7 +82,8 @@ class UdpFlows:
             return self._settle(key, who, ALWAYS_REACHABLE, now)
         tag = udp_greeting(payload, key.destination_port)
         decision = judge.bypass(who, tag, now) if tag else judge.nameless(who, key.destination_port, now)
-        return self._settle(key, who, decision, now)
+        # Watched: a handshake may hide behind a datagram of junk that no server answers.
+        return self._settle(key, who, decision, now, marks.WATCHED)
 
     def _open_quic(self, packet: Packet, key: FlowKey, who: Who, payload: bytes, now: float) -> int:
         posture = self._judge.posture(who.device, now)
@@ -85,14 +91,17 @@ class UdpFlows:
             return marks.REFUSED  # no attempt at anything: browsers go on over TCP at once
         if self._cipher is None:
             return self._settle(key, who, posture.stop or posture.unreadable, now)
-        if len(self._flows) >= MAX_FLOWS:
-            del self._flows[next(iter(self._flows))]
+        if len(self._flows) >= MAX_FLOWS and not self._make_room():
+            return marks.REFUSED
         flow = self._flows[packet.key] = UdpFlow(who, key, QuicFlow(self._cipher), now)
         return self._read(packet, flow, payload, now)
 
     def _read(self, packet: Packet, flow: UdpFlow, payload: bytes, now: float) -> int:
         reading = flow.quic.read(payload)
         judge, who = self._judge, flow.who
+        if flow.is_trick or self._shares_connection(flow):
+            judge.unreadable(who, now, is_trick=True)
+            return self._refuse(packet, flow)
         for hello in reading.hellos:
             if hello.name is None:
                 decision = judge.unreadable(who, now)
@@ -116,10 +125,35 @@ class UdpFlows:
         self._flows.pop(packet.key, None)
         return self._settle(flow.key, who, decision, now)
 
-    def _settle(self, key: FlowKey, who: Who, decision: Decision, now: float) -> int:
+    def _shares_connection(self, flow: UdpFlow) -> bool:
+        """Whether a connection of this flow was opened by another: two flows can show a hello that neither shows alone.
+
+        Servers find the connection by its id, whatever address or port a datagram comes from. No honest client moves
+        before the handshake is done (RFC 9000 section 9).
+        """
+        ids = flow.quic.opening_ids
+        if len(ids) == flow.known:
+            return False
+        flow.known = len(ids)
+        for identity in ids:
+            first = self._openings.setdefault(identity, flow)
+            if first is not flow:
+                first.is_trick = first.mark == marks.PASS
+                return True
+        return len(self._openings) > MAX_OPENINGS
+
+    def _make_room(self) -> bool:
+        """Forget the oldest flow that the kernel carries; one whose hello is not whole would have another try."""
+        oldest = next((key for key, flow in self._flows.items() if flow.mark), None)
+        if oldest is not None:
+            del self._flows[oldest]
+        return oldest is not None
+
+    def _settle(self, key: FlowKey, who: Who, decision: Decision, now: float, state: int = marks.ALLOWED) -> int:
         if decision.action is _BLOCK:
+            self._judged.discard(key)
             return marks.REFUSED
-        mark = mark_of(decision, marks.ALLOWED)
+        mark = mark_of(decision, state)
         self._judged.add(key, JudgedFlow(who, Kind.ADDRESS, b"", "", mark, now))
         return mark
 
@@ -127,6 +161,14 @@ class UdpFlows:
         del self._flows[packet.key]
         self._judged.discard(flow.key)
         return marks.REFUSED
+
+    def judge_again(self, now: float) -> None:
+        """Forget what was allowed and no longer is: the policy has changed. A stop is the kernel's to keep."""
+        for key, flow in list(self._flows.items()):
+            if flow.mark:
+                decision = self._judge.again(flow.who, Kind.QUIC, flow.name, flow.key.destination, now)
+                if decision is not None and decision.action is _BLOCK:
+                    del self._flows[key]
 
     def _judged_flow(self, flow: UdpFlow, now: float) -> JudgedFlow:
         return JudgedFlow(flow.who, Kind.QUIC, flow.name, self._judge.service(flow.name), flow.mark, now)
@@ -136,6 +178,10 @@ class UdpFlows:
         for key, flow in list(self._flows.items()):
             if now - flow.seen > (WATCHED_SECONDS if flow.mark else UNDECIDED_SECONDS):
                 del self._flows[key]
+        running = set(map(id, self._flows.values()))
+        for identity, flow in list(self._openings.items()):
+            if now - flow.seen > OPENING_SECONDS and id(flow) not in running:
+                del self._openings[identity]
 
 
 def _opens_quic(payload: bytes) -> bool:

@@ -18,8 +18,9 @@ from guardian.wire.host import read_host_name
 MAX_HELLO_BYTES = 17 * 1024  # of stream, with record headers; the largest honest ones are near 2 KB
 MAX_RECORD_BYTES = 1 << 14  # RFC 8446 section 5.1
 
-CHANGE_CIPHER_SPEC, HANDSHAKE, APPLICATION_DATA = 20, 22, 23
+CHANGE_CIPHER_SPEC, ALERT, HANDSHAKE, APPLICATION_DATA = range(20, 24)
 CLIENT_HELLO = 1
+_WARNING = 1  # the level of an alert
 SERVER_NAME, ALPN, EARLY_DATA, ENCRYPTED_CLIENT_HELLO = 0, 16, 42, 0xFE0D
 
 _RECORD_AND_MESSAGE_HEAD = struct.Struct(">BBxHBBH")
@@ -110,9 +111,9 @@ def parse_client_hello(handshake: Buffer) -> ClientHello | None:
 def find_next_hello(stream: Buffer, start: int, skip_early_data: bool = False) -> int | None:
     """Return where a second ClientHello begins, the answer to a HelloRetryRequest (RFC 8446 section 4.1.4).
 
-    `start` is a record boundary, the `end` of the first hello. Change_cipher_spec records are passed over whole. The
-    offset is that of the handshake record; -1 when something else follows; None when more bytes are needed. Raises
-    nothing.
+    `start` is a record boundary, the `end` of the first hello. Change_cipher_spec records are passed over whole, and
+    warnings too: servers take no notice of user_canceled (section 6.1). The offset is that of the handshake record; -1
+    when something else follows; None when more bytes are needed. Raises nothing.
 
     With `skip_early_data`, application data records are passed over too. A server that answers `has_early_data` with a
     HelloRetryRequest does so (section 4.2.10), up to 16 KB by default: without it a second hello hides behind them.
@@ -121,21 +122,37 @@ def find_next_hello(stream: Buffer, start: int, skip_early_data: bool = False) -
     position = start
     while len(stream) > position:
         kind = stream[position]
-        if kind not in (CHANGE_CIPHER_SPEC, HANDSHAKE) and not (skip_early_data and kind == APPLICATION_DATA):
+        if not CHANGE_CIPHER_SPEC <= kind <= HANDSHAKE and not (skip_early_data and kind == APPLICATION_DATA):
             return -1
         if len(stream) > position + 1 and stream[position + 1] != 3:
             return -1
         if len(stream) < position + 5:
             return None
         size = _LENGTH.unpack_from(stream, position + 3)[0]
+        if size and kind in (ALERT, HANDSHAKE):
+            if len(stream) == position + 5:
+                return None
+            if kind == ALERT and stream[position + 5] != _WARNING:
+                return -1
         if kind == HANDSHAKE:
             first = position if first < 0 else first
             if size:
-                if len(stream) == position + 5:
-                    return None
                 return first if stream[position + 5] == CLIENT_HELLO else -1
         position += 5 + size
     return None
+
+
+def pass_records(stream: Buffer, start: int) -> int:
+    """Return the offset behind the whole records from `start`, a record boundary, on, up to one of a handshake.
+
+    From there `find_next_hello` finds the same as from `start`, once it has found None.
+    """
+    while len(stream) >= start + 5 and stream[start] != HANDSHAKE:
+        end = start + 5 + int(_LENGTH.unpack_from(stream, start + 3)[0])
+        if end > len(stream):
+            break
+        start = end
+    return start
 
 
 def _read_record_size(stream: Buffer, position: int) -> int | None:

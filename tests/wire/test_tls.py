@@ -253,7 +253,7 @@ def test_every_honest_hello_fits() -> None:
 
 def test_the_hello_after_a_hello_retry_request() -> None:
     first, second = frame(MESSAGE), frame(build_hello("b.example"), [1])
-    for between in (b"", CCS, CCS + CCS):
+    for between in (b"", CCS, CCS + CCS, record(b"\1\x5a", kind=21)):
         stream = first + between + second
         at = find_next_hello(stream, len(first))
         assert at == len(first + between)
@@ -269,7 +269,7 @@ def test_the_hello_after_a_hello_retry_request() -> None:
     "behind",
     [
         record(b"x" * 40, kind=23), CCS + record(b"x" * 40, kind=23), record(b"\2\x28", kind=21), record(b"\x10\0\0\0"),
-        CCS + record(b"\2\0\0\0"), b"GET /", b"\x16\2", b"\x14\2", b"\x80", CCS + b"x", record(b"") + b"\x15",
+        CCS + record(b"\2\0\0\0"), b"GET /", b"\x16\2", b"\x14\2", b"\x80", CCS + b"x", record(b"") + b"\x17",
     ],
 )  # fmt: skip
 def test_no_second_hello(behind: bytes) -> None:
