@@ -20,6 +20,7 @@ HEAD_PRIORITY, QUEUE_PRIORITY, VERDICT_PRIORITY = -160, -150, -140  # -150 is wh
 SILENT_REPLIES = 16  # packets a server may send before the client's empty ACKs are looked at: it speaks first
 MAX_REPLIES = 400  # packets a server may send into a flow that nobody has decided
 BUSY_RATE, BUSY_BURST = 2000, 4000  # undecided packets a second of one device; more is a flood
+WATCHED_RATE, WATCHED_BURST = 10_000, 20_000  # the same of watched flows: an upload over plain HTTP comes this way
 
 _QUEUE_MATCH = f"-m mark --mark {marks.QUEUE:#x}/{marks.QUEUE:#x}"
 _STATE = f"ct mark & {marks.STATE_MASK:#x}"
@@ -110,7 +111,8 @@ def _names(interfaces: Iterable[str]) -> str:
 def _sets(plan: Plan) -> Iterator[str]:
     yield f"  set stopped {{ type mark;{_slots(plan.stopped)} }}"
     yield f"  set redirected {{ type mark;{_slots(plan.redirected)} }}"
-    yield "  set busy { type ether_addr; size 1024; flags dynamic,timeout; timeout 10s; }"
+    for name in ("busy", "busy_watched"):
+        yield f"  set {name} {{ type ether_addr; size 1024; flags dynamic,timeout; timeout 10s; }}"
 
 
 def _tag(plan: Plan) -> Iterator[str]:
@@ -175,11 +177,13 @@ def _head(plan: Plan) -> Iterator[str]:
     lan = _names(plan.lan)
     cut = f"ct mark & {marks.ALWAYS | marks.ALLOWED:#x} == {marks.ALLOWED:#x}"  # ALLOWED and WATCHED, no helpline
     forget = f"ct mark set ct mark & {_KEEP_REST:#010x}"
-    yield from _chain(
-        "ask",
-        f"update @busy {{ ether saddr limit rate over {BUSY_RATE}/second burst {BUSY_BURST} packets }} drop",
-        f"meta mark set meta mark | {marks.QUEUE:#x}",
-    )
+    limits = (("ask", "busy", BUSY_RATE, BUSY_BURST), ("ask_watched", "busy_watched", WATCHED_RATE, WATCHED_BURST))
+    for name, busy, rate, burst in limits:
+        yield from _chain(
+            name,
+            f"update @{busy} {{ ether saddr limit rate over {rate}/second burst {burst} packets }} drop",
+            f"meta mark set meta mark | {marks.QUEUE:#x}",
+        )
     yield from _chain(
         "undecided_tcp",
         "tcp flags & rst == rst return",
@@ -191,10 +195,10 @@ def _head(plan: Plan) -> Iterator[str]:
     yield from _chain(
         "watched_udp",
         "ct reply packets 0 goto ask",
-        "udp dport 443 @th,64,8 & 0x80 == 0x80 goto ask",  # QUIC's long headers; all of them may open a connection
-        "@th,64,8 & 0xc0 == 0xc0 goto ask",  # elsewhere without those that look like RTP
+        "udp dport 443 @th,64,8 & 0x80 == 0x80 goto ask_watched",  # QUIC: all long headers
+        "@th,64,8 & 0xc0 == 0xc0 goto ask_watched",  # elsewhere without those that look like RTP
     )
-    yield from _chain("watched_tcp", "tcp flags & rst == rst return", "jump pass_empty", "goto ask")
+    yield from _chain("watched_tcp", "tcp flags & rst == rst return", "jump pass_empty", "goto ask_watched")
     yield from _chain(
         "refused",
         f"iifname {lan} tcp flags & (syn | ack) == syn {forget} goto ask",  # the ports are used again
