@@ -158,7 +158,7 @@ class Judge:
         if posture.stop is not None:
             return None
         decision = judge_address(posture, self.policy.addresses.lookup(address))
-        if decision.action is _BLOCK:
+        if decision.action is _BLOCK and not self.is_helpline(address, now):
             return decision
         return judge(posture, kind, name, self.lists.lookup(name) if name else 0)
 

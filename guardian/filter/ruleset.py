@@ -202,6 +202,9 @@ def _head(plan: Plan) -> Iterator[str]:
     yield from _chain(
         "refused",
         f"iifname {lan} tcp flags & (syn | ack) == syn {forget} goto ask",  # the ports are used again
+        # A flow that ran until now: the server's next segment becomes the reset that its client believes.
+        f"ct direction reply meta l4proto tcp ct mark & {marks.ALWAYS:#x} == 0 ct mark set ct mark | {marks.ALWAYS:#x} "
+        "tcp flags set rst | ack accept",
         "ct direction reply meta l4proto tcp reject with tcp reset",
         "ct direction reply drop",
         f"ct mark & {marks.ALWAYS:#x} != 0 drop",

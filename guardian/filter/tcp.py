@@ -88,7 +88,7 @@ class TcpFlows:
         flow = self._flows.get(packet.key)
         if segment.flags & SYN:
             if segment.flags & ACK:
-                return self._begin(packet, segment)
+                return self._begin(data, packet, segment)
             return self._open(packet, segment, flow, mac, now)
         if segment.flags & RST:
             return marks.PASS
@@ -131,23 +131,16 @@ class TcpFlows:
         self._flows[packet.key] = opened
         return marks.PASS
 
-    def _begin(self, packet: Packet, segment: Segment) -> int:
+    def _begin(self, data: bytes, packet: Packet, segment: Segment) -> int:
         """The server's SYN-ACK: which of the client's SYNs it took, and where its own data begin."""
-        ports = segment.destination_port.to_bytes(2) + segment.source_port.to_bytes(2)
-        key = packet.destination + packet.source + ports
+        start = packet.start
+        key = packet.destination + packet.source + data[start + 2 : start + 4] + data[start : start + 2]
         flow = self._flows.get(key)
         if flow is None:
             return marks.DROP  # nobody saw the SYN: the client sends it again
         initial, origin, rival = segment.acknowledgement, segment.sequence + 1 & 0xFFFFFFFF, flow.rival
-        if (
-            rival is not None
-            and rival.stream.initial == initial
-            and (origin, initial)
-            != (
-                flow.origin,
-                flow.stream.initial,
-            )
-        ):
+        is_repeated = (initial, origin) == (flow.stream.initial, flow.origin)
+        if rival is not None and rival.stream.initial == initial and not is_repeated:
             flow = self._flows[key] = rival
             self._judged.discard(flow.key)
         if flow.stream.initial == initial:
@@ -352,6 +345,10 @@ class TcpFlows:
         """Return what blocks a request, or None."""
         judge, who, address = self._judge, flow.who, flow.key.destination
         flow.kind, flow.upgrades = Kind.HTTP, flow.upgrades or request.upgrades
+        if request.is_connect or request.is_proxy:
+            decision = judge.bypass(who, "bypass:proxy", now)
+            if decision.action is _BLOCK:
+                return decision
         for name in request.names:
             decision = judge.name(who, Kind.HTTP, name, address, now, request.path)
             if decision.action is _BLOCK:
@@ -359,9 +356,7 @@ class TcpFlows:
             flow.name, flow.mark = name, mark_of(decision, marks.WATCHED)
         if not request.names:
             flow.name, flow.mark = b"", marks.WATCHED
-        if request.is_connect or request.is_proxy:
-            decision = judge.bypass(who, "bypass:proxy", now)
-        elif request.method in (b"GET", b"HEAD") and (request.length or request.is_chunked):
+        if request.method in (b"GET", b"HEAD") and (request.length or request.is_chunked):
             decision = judge.unreadable(who, now)  # some servers take the body for the next request
         elif request.names:
             return None

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import logging
 import socket
-import threading
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -29,19 +28,13 @@ from guardian.filter.nftables import Monitor, QueueForm
 from guardian.filter.openssl import load_cipher
 from guardian.filter.queue import Queue
 from guardian.filter.reply import build_reply
-from guardian.filter.ruleset import (
-    Listener,
-    Plan,
-    render_removal,
-    render_table,
-    render_xtables,
-    render_xtables_removal,
-)
-from guardian.filter.sysctls import Sysctl, apply_sysctls, restore_sysctls
+from guardian.filter.ruleset import Listener, Plan
+from guardian.filter.sysctls import Sysctl, apply_sysctls, find_wrong_sysctls, restore_sysctls
 from guardian.filter.tcp import Answer
 from guardian.filter.watchdog import FEED_SECONDS, Watchdog
 from guardian.gateway.minutes import MinutesCounter
 from guardian.gateway.redirects import RedirectCounter
+from guardian.gateway.rules import Rules
 from guardian.links import Links
 from guardian.policy.compile import Policy
 from guardian.policy.model import Decision, Household, Kind, Reason, Schedule
@@ -81,11 +74,9 @@ class FlowFilter:
         self._wake = asyncio.Event()
         self._is_new_policy = False
         self._told: Plan | None = None  # what the kernel has
-        self._loading = threading.Lock()  # a load goes on in its thread when the task that waits for it has ended
-        self._is_loaded = False  # rules of ours may be in the kernel
+        self._rules = Rules()
         self._ending: list[FlowKey] = []
         self._problem = ""
-        self._form = QueueForm.NONE
         self._queue: Queue | None = None
         self._conntrack: Conntrack | None = None
         self._monitor: Monitor | None = None
@@ -103,8 +94,8 @@ class FlowFilter:
         """Take over the forwarding of the home's flows. Raises GuardianError; nothing is left behind then."""
         loop = asyncio.get_running_loop()
         try:
-            self._form = await loop.run_in_executor(None, nftables.find_queue_form)
-            if self._form is QueueForm.NONE:
+            self._rules.form = await loop.run_in_executor(None, nftables.find_queue_form)
+            if self._rules.form is QueueForm.NONE:
                 raise GuardianError("this kernel can queue no packets for the flow filter: see `guardian doctor`")
             self._conntrack = Conntrack.open()
             self._minutes = MinutesCounter(self._conntrack, self.engine.judged, self._around.recorder)
@@ -118,8 +109,11 @@ class FlowFilter:
             self._assign_slots()
             self._take_over_flows()
             self._monitor = Monitor.open(self._on_touched)  # before the first load, so that nothing goes unseen
+            before = find_wrong_sysctls()  # for our rules the kernel switches accounting on by itself
             await self._load_rules(self._plan(time.time()))
-            self._sysctls = apply_sysctls()
+            applied = apply_sysctls()
+            known = {setting.name for setting in applied}
+            self._sysctls = applied + [setting for setting in before if not (setting.failure or setting.name in known)]
         except (GuardianError, OSError) as error:
             await self.close()
             raise GuardianError(f"the flow filter cannot start: {error}") from None
@@ -133,7 +127,9 @@ class FlowFilter:
             task.add_done_callback(self._on_task_end)
             self._tasks.add(task)
         self._start_watchdog()
-        log.info("event=filter-started form=%s lan=%s", self._form.name.lower(), ",".join(self._config.filter.lan))
+        log.info(
+            "event=filter-started form=%s lan=%s", self._rules.form.name.lower(), ",".join(self._config.filter.lan)
+        )
 
     def _start_watchdog(self) -> None:
         try:
@@ -166,12 +162,10 @@ class FlowFilter:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
-        if self._is_loaded:
-            try:
-                await loop.run_in_executor(None, self._remove_rules)
-            except GuardianError as error:
-                log.error("event=rules-left error=%r", str(error))
-            self._told = None
+        try:
+            await loop.run_in_executor(None, self._rules.remove)
+        except GuardianError as error:
+            log.error("event=rules-left error=%r", str(error))
         restore_sysctls(self._sysctls)
         for part in (self._queue, self._monitor, self._links):
             if part is not None:
@@ -182,19 +176,6 @@ class FlowFilter:
         for raw in self._raw.values():
             raw.close()
         self._queue = self._monitor = self._links = self._conntrack = None
-
-    def _remove_rules(self) -> None:
-        with self._loading:
-            self._is_loaded = False
-            if self._form is QueueForm.XTABLES:
-                self._remove_xtables()
-            nftables.load(render_removal())
-
-    def _remove_xtables(self) -> None:
-        try:
-            nftables.load_xtables(render_xtables_removal(), render_xtables_removal())
-        except GuardianError as error:  # somebody has removed them
-            log.debug("event=xtables-absent error=%r", str(error))
 
     # What is told
 
@@ -301,43 +282,26 @@ class FlowFilter:
 
     async def _load_rules(self, plan: Plan) -> None:
         repairs, is_repair = self._repairs, self._told is None
-        self._is_loaded = True
-        await asyncio.get_running_loop().run_in_executor(None, self._load, plan, is_repair)
+        await asyncio.get_running_loop().run_in_executor(None, self._rules.load, plan, is_repair)
         if self._repairs == repairs:  # else somebody touched them meanwhile, and they are loaded again
             self._told = plan
 
-    def _load(self, plan: Plan, is_repair: bool) -> None:
-        """Load the table; and in a repair the one xtables rule, in the place of one that is there already."""
-        with self._loading:
-            if not self._is_loaded:  # closed meanwhile
-                return
-            nftables.load(render_table(plan, self._form is QueueForm.NFT))
-            if is_repair and self._form is QueueForm.XTABLES:
-                self._remove_xtables()
-                nftables.load_xtables(render_xtables(plan), render_xtables(plan))
-
     def _end_flows(self) -> None:
-        """Refuse the flows of `_ending`. Raises GuardianError when some must wait: they stay there."""
+        """Refuse the flows of `_ending`. Raises OSError and GuardianError when they must wait."""
         assert self._conntrack is not None
-        count = len(self._ending)
-        portless = {key for key in self._ending if key.protocol not in (TCP, UDP)}
-        for flows in self._conntrack.dump(marks.ALLOWED, marks.ALLOWED) if portless else ():
-            for flow in flows:  # the kernel knows them by ids that we don't
-                if FlowKey(flow.protocol, flow.source, 0, flow.destination, 0) in portless:
-                    self._refuse(FlowKey(*flow[:5]))
-        for key in self._ending:
-            if key not in portless:
-                self._refuse(key)
+        keys = [key for key in self._ending if key.protocol in (TCP, UDP)]
+        if portless := set(self._ending) - set(keys):  # the kernel knows them by ids that we don't
+            with contextlib.closing(Conntrack.open()) as table:  # minutes may be reading ours
+                for flows in table.dump(marks.ALLOWED, marks.ALLOWED):
+                    keys += [FlowKey(*flow[:5]) for flow in flows if (flow[0], flow[1], 0, flow[3], 0) in portless]
+        for key in keys:
+            try:
+                self._conntrack.set_mark(*key, marks.REFUSED, marks.FLOW_MASK)
+            except OSError as error:
+                log.warning("event=flow-not-ended protocol=%d error=%r", key.protocol, error.strerror)
+        if self._ending:
+            log.info("event=flows-ended count=%d", len(self._ending))
         self._ending.clear()
-        if count:
-            log.info("event=flows-ended count=%d", count)
-
-    def _refuse(self, key: FlowKey) -> None:
-        assert self._conntrack is not None
-        try:
-            self._conntrack.set_mark(*key, marks.REFUSED, marks.FLOW_MASK)
-        except OSError as error:
-            log.warning("event=flow-not-ended protocol=%d error=%r", key.protocol, error.strerror)
 
     def _assign_slots(self) -> None:
         devices = [device.id for device in self.judge.policy.household.devices]
@@ -452,7 +416,7 @@ class FlowFilter:
         """Return the filter's part of `guardian status`."""
         engine, verdicts = self.engine, self.engine.verdicts
         return {
-            "form": self._form.name.lower(),
+            "form": self._rules.form.name.lower(),
             "problem": self._problem,
             "repairs": self._repairs,
             "undecided": len(engine.tcp) + len(engine.udp),
@@ -487,8 +451,7 @@ def _without_stops(policy: Policy) -> Household:
 
 def is_other(before: object, now: object) -> bool:
     """Tell whether lists are others than before, by when they were compiled and how much they hold."""
-    facts = ("created", "size", "count")
-    return any(getattr(before, fact, None) != getattr(now, fact, None) for fact in facts)
+    return any(getattr(before, fact, None) != getattr(now, fact, None) for fact in ("created", "size", "count"))
 
 
 def find_listener(endpoints: tuple[Endpoint, ...], is_v6: bool) -> Listener:

@@ -33,11 +33,11 @@ def load_slots(path: str) -> dict[str, int]:
     try:
         with open(path, encoding="utf-8") as file:
             slots = json.load(file)
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     if not isinstance(slots, dict):
         return {}
-    entries = [(str(name), slot) for name, slot in slots.items() if isinstance(slot, int)]
+    entries = [(str(name), slot) for name, slot in slots.items() if type(slot) is int]
     return dict(entries) if len({slot for _, slot in entries}) == len(entries) else {}
 
 

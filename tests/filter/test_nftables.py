@@ -42,7 +42,7 @@ table inet guardian {
 XTABLES = """*mangle
 :GUARDIAN - [0:0]
 -A GUARDIAN -m mark --mark 0x8/0x8 -j MARK --set-mark 1
--A FORWARD -j GUARDIAN
+-A FORWARD -m mark --mark 0x8/0x8 -j GUARDIAN
 COMMIT
 """
 QUEUED = "*mangle\n-A FORWARD -m mark --mark 0x8/0x8 -j NFQUEUE --queue-num 3\nCOMMIT\n"
@@ -153,7 +153,7 @@ def test_rules_of_xtables_beside_those_of_others(namespace: str) -> None:
     inside(namespace, lambda: nftables.load_xtables(XTABLES, XTABLES))
     for program in ("iptables-nft-save", "ip6tables-nft-save"):
         saved = others(namespace, f"{program} -t mangle")
-        assert "-A FORWARD -j GUARDIAN" in saved
+        assert "-A FORWARD -m mark --mark 0x8/0x8 -j GUARDIAN" in saved
         assert "-A GUARDIAN -m mark --mark 0x8/0x8 -j MARK" in saved
     assert "-A FORWARD -p udp -j ACCEPT" in others(namespace, "iptables-nft-save -t mangle")
     inside(namespace, lambda: nftables.load_xtables(render_xtables_removal(), ""))
@@ -228,7 +228,7 @@ def watch(namespace: str) -> Iterator[Watch]:
         "nft 'add element inet guardian slots { 10.0.0.3 }'",
         "iptables-nft -t mangle -F",
         "iptables-nft -t mangle -F GUARDIAN",
-        "iptables-nft -t mangle -D FORWARD -j GUARDIAN",
+        "iptables-nft -t mangle -D FORWARD -m mark --mark 0x8/0x8 -j GUARDIAN",
         "iptables-nft -t mangle -F FORWARD",
         "ip6tables-nft -t mangle -F",
         "nft delete table ip mangle",
