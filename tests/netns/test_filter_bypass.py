@@ -16,8 +16,6 @@ from tests.netns.lab.datagrams import wireguard_initiation
 from tests.netns.lab.device import Device
 from tests.netns.lab.home import Lab, World, household
 
-pytest_plugins = ["tests.netns.lab.fixtures"]
-
 OPEN, BLOCKED = plan.SITES["www.open.example"], plan.SITES["blocked.example"]
 PAGE = [plan.home4("router")]
 

@@ -26,8 +26,6 @@ from tests.netns.lab.home import Lab, World, household
 from tests.netns.lab.network import FIREWALL
 from tests.netns.namespaces import inside
 
-pytest_plugins = ["tests.netns.lab.fixtures"]
-
 BLOCKED = plan.SITES["blocked.example"]
 AT_BLOCKED = {BLOCKED.name: BLOCKED.four}
 URL = "https://blocked.example/"

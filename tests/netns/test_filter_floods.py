@@ -19,8 +19,6 @@ from tests.netns.lab.device import Device
 from tests.netns.lab.home import Lab, World
 from tests.netns.namespaces import inside
 
-pytest_plugins = ["tests.netns.lab.fixtures"]
-
 BLOCKED = plan.SITES["blocked.example"]
 STREAM = "https://video.open.example/stream"
 

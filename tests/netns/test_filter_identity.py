@@ -15,8 +15,6 @@ from tests.netns.lab import plan
 from tests.netns.lab.device import Device
 from tests.netns.lab.home import Lab, World, child, household
 
-pytest_plugins = ["tests.netns.lab.fixtures"]
-
 BLOCKED = plan.SITES["blocked.example"]
 STREAM = "https://video.open.example/stream"
 PRIVACY = ("fd77::1:a1", "fd77::1:a2")

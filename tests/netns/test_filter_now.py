@@ -26,8 +26,6 @@ from tests.netns.lab import plan
 from tests.netns.lab.device import Device, Download
 from tests.netns.lab.home import Lab, World, household
 
-pytest_plugins = ["tests.netns.lab.fixtures"]
-
 BOUND = 3.0  # seconds; the aim is one, the machine of the tests is busy
 INSPECT = {"filter": {"quic": "inspect"}}
 

@@ -22,8 +22,6 @@ from tests.netns.lab.network import Network, list_namespaces, remove_namespace
 from tests.netns.lab.tour import STEPS, Step
 from tests.netns.namespaces import inside
 
-pytest_plugins = ["tests.netns.lab.fixtures"]
-
 OPEN, BLOCKED = plan.SITES["www.open.example"], plan.SITES["blocked.example"]
 
 

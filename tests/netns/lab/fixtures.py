@@ -1,4 +1,4 @@
-"""The lab as pytest fixtures. A test module takes them with `pytest_plugins = ["tests.netns.lab.fixtures"]`."""
+"""The lab as pytest fixtures; `tests/netns/conftest.py` hands them to the tests there."""
 
 from __future__ import annotations
 
