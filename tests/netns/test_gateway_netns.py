@@ -232,7 +232,8 @@ def dnsmasq(net: Net, gateway: Running) -> Iterator[Callable[..., int]]:
         command += [f"--listen-address={TABLET_LAN}.1,{OTHER_LAN}.1", "--server=127.0.0.1#53", "--cache-size=0"]
         process = subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         processes.append(process)
-        wait_for(lambda: process.poll() is None and dig(net.tablet, f"{TABLET_LAN}.1", "-p", str(port), "localhost"))
+        place = (f"{TABLET_LAN}.1", "-p", str(port))
+        wait_for(lambda: process.poll() is None and "127.0.0.1" in dig(net.tablet, *place, "localhost"))
         return port
 
     yield start
