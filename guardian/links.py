@@ -82,6 +82,30 @@ def open_netlink(groups: int) -> socket.socket:
     return endpoint
 
 
+def receive_notices(endpoint: socket.socket | None) -> tuple[list[bytes], bool]:
+    """Return the kernel's notices that wait, some hundred at most, and whether others were lost (ENOBUFS).
+
+    What other processes send is left out: nobody else may tell us how the network is. Raises OSError.
+    """
+    notices: list[bytes] = []
+    lost = False
+    if endpoint is None:
+        return notices, lost
+    for _ in range(_NOTICES_PER_WAKE):
+        try:
+            data, sender = endpoint.recvfrom(_RECEIVE_BYTES)
+        except BlockingIOError:
+            break
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise
+            lost = True
+            continue
+        if sender[0] == 0:  # the kernel
+            notices.append(data)
+    return notices, lost
+
+
 class Links:
     """The list of interfaces, followed live. `on_change` is called once for all that one wake brought."""
 
@@ -121,22 +145,10 @@ class Links:
     def on_readable(self) -> None:
         """Take in every notice that waits. After lost notices (ENOBUFS) the whole list is read again."""
         before = dict(self._names)
-        lost = False
-        for _ in range(_NOTICES_PER_WAKE):
-            if self._notices is None:
-                break
-            try:
-                data, sender = self._notices.recvfrom(_RECEIVE_BYTES)
-            except BlockingIOError:
-                break
-            except OSError as error:
-                if error.errno != errno.ENOBUFS:
-                    raise
-                lost = True
-                continue
-            if sender[0] == 0:  # the kernel
-                for message, link in _read_datagram(data):
-                    self._take_notice(message.type, link)
+        notices, lost = receive_notices(self._notices)
+        for data in notices:
+            for message, link in _read_datagram(data):
+                self._take_notice(message.type, link)
         if lost:
             log.warning("event=link-notices-lost action=dump")
             self._names = _dump()

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from guardian.errors import FormError
-from guardian.links import open_netlink
+from guardian.links import open_netlink, receive_notices
 from guardian.wire.netlink import (
     NLM_F_DUMP,
     NLM_F_DUMP_INTR,
@@ -218,22 +218,10 @@ class Neighbors:
 
     def on_readable(self) -> None:
         """Take in every notice that waits. After lost notices (ENOBUFS) the whole table is read again."""
-        lost = False
-        for _ in range(_NOTICES_PER_WAKE):
-            if self._notices is None:
-                break
-            try:
-                data, sender = self._notices.recvfrom(_RECEIVE_BYTES)
-            except BlockingIOError:
-                break
-            except OSError as error:
-                if error.errno != errno.ENOBUFS:
-                    raise
-                lost = True
-                continue
-            if sender[0] == 0:  # the kernel; another process may not tell us who is who
-                for message, neighbor in _read_datagram(data):
-                    self._take_notice(message.type, neighbor)
+        notices, lost = receive_notices(self._notices)
+        for data in notices:
+            for message, neighbor in _read_datagram(data):
+                self._take_notice(message.type, neighbor)
         if lost:
             log.warning("event=neighbour-notices-lost action=dump")
             self.dump()

@@ -15,7 +15,7 @@ import socket
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from guardian.cli.doctor_machine import FAIL, OK, WARN, Finding
+from guardian.cli.doctor_machine import FAIL, OK, WARN, Finding, read_lines
 from guardian.cli.doctor_network import (
     PLACES,
     PROGRAM_PATH,
@@ -23,7 +23,6 @@ from guardian.cli.doctor_network import (
     check_forwarding,
     check_hardware,
     check_interfaces,
-    read_lines,
     read_openwrt_offloading,
 )
 from guardian.cli.doctor_rules import check_rules, has_own_table, read_ruleset

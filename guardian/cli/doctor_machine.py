@@ -50,7 +50,7 @@ class OpenSocket(NamedTuple):
 def read_sockets(proc: str = "/proc") -> Iterator[OpenSocket]:
     """Yield the sockets of this network namespace that receive on a port."""
     for protocol in ("udp", "udp6", "tcp", "tcp6"):
-        for line in _read_lines(f"{proc}/net/{protocol}")[1:]:
+        for line in read_lines(f"{proc}/net/{protocol}")[1:]:
             fields = line.split()
             if len(fields) < 10 or (protocol.startswith("tcp") and fields[3] != _TCP_LISTEN):
                 continue
@@ -74,11 +74,11 @@ def find_holder(endpoint: Endpoint, protocol: str, proc: str = "/proc") -> str:
         and entry.port == endpoint.port
         and (entry.address == wanted or entry.address.is_unspecified or wanted.is_unspecified)
     }
-    for process in sorted((name for name in _list(proc) if name.isdigit()), key=int):
-        for descriptor in _list(f"{proc}/{process}/fd"):
+    for process in sorted((name for name in list_folder(proc) if name.isdigit()), key=int):
+        for descriptor in list_folder(f"{proc}/{process}/fd"):
             match = re.fullmatch(r"socket:\[(\d+)\]", _read_link(f"{proc}/{process}/fd/{descriptor}"))
             if match and int(match[1]) in inodes:
-                return f"{''.join(_read_lines(f'{proc}/{process}/comm'))} (process {process})"
+                return f"{''.join(read_lines(f'{proc}/{process}/comm'))} (process {process})"
     return ""
 
 
@@ -112,7 +112,7 @@ def _explain_bind(
             advice = f"stop it, or give Guardian another address or port in '{key}'"
         return Finding(check, FAIL, message, advice)
     if error.errno in (errno.EACCES, errno.EPERM):
-        first = "".join(_read_lines(f"{proc}/sys/net/ipv4/ip_unprivileged_port_start")) or "1024"
+        first = "".join(read_lines(f"{proc}/sys/net/ipv4/ip_unprivileged_port_start")) or "1024"
         return Finding(
             check,
             FAIL,
@@ -152,7 +152,7 @@ def check_resolved(endpoints: Iterable[Endpoint], proc: str = "/proc") -> Iterat
 
 def check_memory(proc: str = "/proc") -> Finding:
     """Tell whether the machine has memory left."""
-    match = re.search(r"^MemAvailable:\s+(\d+) kB$", "\n".join(_read_lines(f"{proc}/meminfo")), re.MULTILINE)
+    match = re.search(r"^MemAvailable:\s+(\d+) kB$", "\n".join(read_lines(f"{proc}/meminfo")), re.MULTILINE)
     if match is None:
         return Finding("memory", WARN, "this system does not tell how much memory is left", "look at it by hand")
     available = int(match[1]) << 10
@@ -184,7 +184,7 @@ def check_routers(endpoints: Iterable[Endpoint], wan: Iterable[str], proc: str =
     """
     if all(ipaddress.ip_address(endpoint.host).is_loopback for endpoint in endpoints):
         return  # serves this machine only
-    for line in _read_lines(f"{proc}/net/ipv6_route"):
+    for line in read_lines(f"{proc}/net/ipv6_route"):
         fields = line.split()
         if len(fields) < 10 or not int(fields[8], 16) & _ROUTE_DEFAULT or not int(fields[8], 16) & _ROUTE_ADVERTISED:
             continue
@@ -200,8 +200,8 @@ def check_routers(endpoints: Iterable[Endpoint], wan: Iterable[str], proc: str =
         )
 
 
-def _read_lines(path: str) -> list[str]:
-    """The lines of a file of the kernel; none when it is not there or not for us."""
+def read_lines(path: str) -> list[str]:
+    """Return the lines of a file of the kernel; none when it is not there or not for us."""
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
             return file.read().splitlines()
@@ -209,7 +209,8 @@ def _read_lines(path: str) -> list[str]:
         return []
 
 
-def _list(path: str) -> list[str]:
+def list_folder(path: str) -> list[str]:
+    """Return the names in a folder; none when it is not there or not for us."""
     try:
         return os.listdir(path)
     except OSError:

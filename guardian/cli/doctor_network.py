@@ -16,7 +16,7 @@ import subprocess
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from guardian.cli.doctor_machine import FAIL, OK, WARN, Finding
+from guardian.cli.doctor_machine import FAIL, OK, WARN, Finding, list_folder, read_lines
 
 PROGRAM_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"  # not on the path of an ordinary user
 PROGRAM_SECONDS = 20
@@ -47,7 +47,7 @@ def check_interfaces(lan: Iterable[str], wan: Iterable[str], places: Places = PL
     for name in wan:
         yield _check_interface(name, "filter.wan", places)
     named = {*lan, *wan}
-    for name in sorted(set(_list(f"{places.sys}/class/net")) - named - {"lo"}):
+    for name in sorted(set(list_folder(f"{places.sys}/class/net")) - named - {"lo"}):
         addresses = find_addresses(name, places.proc)
         if addresses and _is_up(name, places.sys) and not _master(name, places.sys) and _has_hardware(name, places.sys):
             yield Finding(
@@ -115,7 +115,7 @@ def _has_hardware(name: str, sys: str, depth: int = 4) -> bool:
     folder = f"{sys}/class/net/{name}"
     if os.path.exists(f"{folder}/device"):
         return True
-    lower = [entry[6:] for entry in _list(folder) if entry.startswith("lower_")]
+    lower = [entry[6:] for entry in list_folder(folder) if entry.startswith("lower_")]
     return depth > 0 and any(_has_hardware(below, sys, depth - 1) for below in lower)
 
 
@@ -201,19 +201,3 @@ def run_program(command: list[str], text: str = "") -> subprocess.CompletedProce
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return subprocess.CompletedProcess(command, 127, "", str(error))
-
-
-def read_lines(path: str) -> list[str]:
-    """Return the lines of a file of the kernel; none when it is not there or not for us."""
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read().splitlines()
-    except OSError:
-        return []
-
-
-def _list(path: str) -> list[str]:
-    try:
-        return os.listdir(path)
-    except OSError:
-        return []

@@ -6,6 +6,7 @@ docs/flow-filter.md draws the chains. A change renders the whole table anew; it 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import NamedTuple
 
 from guardian.filter import marks
@@ -122,8 +123,9 @@ def _tag(plan: Plan) -> Iterator[str]:
     for slot in used:
         yield from _chain(_slot_chain(slot), f"ct mark set ct mark & {keep:#010x} | {marks.mark_of_slot(slot):#010x}")
     yield from _chain("forged", f"ct mark set ct mark & {_KEEP_REST:#010x} | {marks.REFUSED:#x} drop")
-    by_mac = ", ".join(f"{mac} : goto {_slot_chain(slot)}" for mac, slot in plan.macs)
-    longest_first = sorted(plan.networks, key=_prefix_length, reverse=True)
+    by_mac = ", ".join(f"{mac} : goto {_slot_chain(slot)}" for mac, slot in _read_macs(plan.macs).items())
+    networks = [(_read_network(text), slot) for text, slot in plan.networks]
+    longest_first = sorted(networks, key=lambda entry: entry[0].prefixlen, reverse=True)
     yield from _chain(
         "tag",
         _hook("filter", "prerouting", TAG_PRIORITY),
@@ -135,7 +137,7 @@ def _tag(plan: Plan) -> Iterator[str]:
         f"ct mark & {marks.SLOT_MASK:#010x} != 0 return",
         f"ct direction reply ct mark set ct mark | {marks.ALLOWED:#x}",  # somebody outside opened it
         *([f"ether saddr vmap {{ {by_mac} }}"] if by_mac else []),
-        *(f"{_family(network)} saddr {network} goto {_slot_chain(slot)}" for network, slot in longest_first),
+        *(f"{_family(network)} saddr {_print(network)} goto {_slot_chain(slot)}" for network, slot in longest_first),
         f"goto {_slot_chain(marks.UNKNOWN_SLOT)}",
     )
 
@@ -144,13 +146,26 @@ def _slot_chain(slot: int) -> str:
     return f"slot_{slot:02x}"
 
 
-def _family(network: str) -> str:
-    return "ip6" if ":" in network else "ip"
+def _read_macs(macs: Iterable[tuple[str, int]]) -> dict[str, int]:
+    """The slot of each MAC, in nft's spelling; the first device that claims one has it. Raises ValueError."""
+    slots: dict[str, int] = {}
+    for text, slot in macs:
+        slots.setdefault(bytes.fromhex(text.replace(":", "")).hex(":"), slot)
+    return slots
 
 
-def _prefix_length(entry: tuple[str, int]) -> int:
-    _, _, length = entry[0].partition("/")
-    return int(length) if length else 128
+def _read_network(text: str) -> IPv4Network | IPv6Network:
+    """The network of an address or prefix. What people wrote is never printed as it stands: a scope is any text."""
+    return ip_network(text.partition("%")[0], strict=False)
+
+
+def _family(network: IPv4Network | IPv6Network) -> str:
+    return "ip" if network.version == 4 else "ip6"
+
+
+def _print(network: IPv4Network | IPv6Network) -> str:
+    whole = network.prefixlen == network.max_prefixlen
+    return str(network.network_address) if whole else str(network)
 
 
 def _redirect(plan: Plan) -> Iterator[str]:
@@ -172,11 +187,8 @@ def _target(listener: Listener) -> str:
     return f"dnat ip to {listener.address}:{listener.port}"
 
 
-def _head(plan: Plan) -> Iterator[str]:
-    """What was judged goes on in the kernel; the rest of what the home's devices send asks for the queue."""
-    lan = _names(plan.lan)
-    cut = f"ct mark & {marks.ALWAYS | marks.ALLOWED:#x} == {marks.ALLOWED:#x}"  # ALLOWED and WATCHED, no helpline
-    forget = f"ct mark set ct mark & {_KEEP_REST:#010x}"
+def _asking() -> Iterator[str]:
+    """Chains for what is undecided or watched: which packets ask for the queue."""
     limits = (("ask", "busy", BUSY_RATE, BUSY_BURST), ("ask_watched", "busy_watched", WATCHED_RATE, WATCHED_BURST))
     for name, busy, rate, burst in limits:
         yield from _chain(
@@ -199,6 +211,11 @@ def _head(plan: Plan) -> Iterator[str]:
         "@th,64,8 & 0xc0 == 0xc0 goto ask_watched",  # elsewhere without those that look like RTP
     )
     yield from _chain("watched_tcp", "tcp flags & rst == rst return", "jump pass_empty", "goto ask_watched")
+
+
+def _judged(lan: str) -> Iterator[str]:
+    """Chains for flows with a verdict, and for what servers send."""
+    forget = f"ct mark set ct mark & {_KEEP_REST:#010x}"
     yield from _chain(
         "refused",
         f"iifname {lan} tcp flags & (syn | ack) == syn {forget} goto ask",  # the ports are used again
@@ -218,6 +235,14 @@ def _head(plan: Plan) -> Iterator[str]:
     )
     # Connection tracking takes a SYN in an old connection for nothing new; the server may have forgotten that one.
     yield from _chain("allowed", f"iifname {lan} tcp flags & (syn | ack) == syn {forget} goto undecided_tcp")
+
+
+def _head(plan: Plan) -> Iterator[str]:
+    """What was judged goes on in the kernel; the rest of what the home's devices send asks for the queue."""
+    lan = _names(plan.lan)
+    yield from _asking()
+    yield from _judged(lan)
+    cut = f"ct mark & {marks.ALWAYS | marks.ALLOWED:#x} == {marks.ALLOWED:#x}"  # ALLOWED and WATCHED, no helpline
     not_stopped = f"ct mark & {marks.SLOT_MASK:#010x} != @stopped " if plan.stopped else ""
     yield from _chain(
         "head",

@@ -18,7 +18,8 @@ from typing import Any, NamedTuple
 
 from guardian.blocklist.image import Image
 from guardian.config import Config, Endpoint, OnFailure, QuicMode
-from guardian.errors import GuardianError
+from guardian.config.text import read_interface
+from guardian.errors import GuardianError, TextError
 from guardian.filter import marks, nftables
 from guardian.filter.conntrack import Conntrack
 from guardian.filter.engine import Engine
@@ -262,7 +263,7 @@ class FlowFilter:
         postures = {slot[device]: self.judge.posture(device, now) for device in slot}
         postures[marks.UNKNOWN_SLOT] = self.judge.posture("", now)
         names = self._links.names() if self._links is not None else {}
-        renamed = {names[index] for index in self._lan_links if index in names}
+        renamed = {names[index] for index in self._lan_links if index in names and is_interface(names[index])}
         return Plan(
             lan=tuple(dict.fromkeys((*config.filter.lan, *sorted(renamed)))),
             queue=config.filter.queue,
@@ -454,12 +455,22 @@ def is_other(before: object, now: object) -> bool:
     return any(getattr(before, fact, None) != getattr(now, fact, None) for fact in ("created", "size", "count"))
 
 
+def is_interface(name: str) -> bool:
+    """Tell whether an interface may stand in the rules: the kernel allows names that nft cannot quote."""
+    try:
+        return read_interface(name) == name
+    except TextError:
+        log.warning("event=interface-not-followed name=%r", name)
+        return False
+
+
 def find_listener(endpoints: tuple[Endpoint, ...], is_v6: bool) -> Listener:
     """Return where redirected DNS of one family goes: an endpoint that the home can reach, port 53 if there is one."""
     mine = [
         endpoint
         for endpoint in endpoints
         if (":" in endpoint.host) == is_v6 and not endpoint.host.startswith("127.") and endpoint.host != "::1"
+        if "%" not in endpoint.host  # a link-local address is no target for what was meant for others
     ]
     mine.sort(key=lambda endpoint: endpoint.port != 53)
     if not mine:

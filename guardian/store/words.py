@@ -119,6 +119,8 @@ def read_mac(text: str) -> str:
 
 def read_device_address(text: str) -> str:
     """Return `192.168.1.7` or `fd00::/64`, shortest form."""
+    if "%" in text:  # a scope may hold any text, and addresses go into the rules of the kernel
+        raise TextError(f"'{text[:80]}' names an interface: write the address alone, or the device's MAC")
     try:
         network = ipaddress.ip_network(text)
     except ValueError as error:

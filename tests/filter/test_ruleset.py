@@ -153,6 +153,25 @@ def test_the_longest_prefix_is_asked_first() -> None:
     assert text.index("ip6 saddr fd00::7 goto") < text.index("ip6 saddr fd00::/64 goto")
 
 
+@NEEDS_NFT
+def test_nothing_is_printed_as_somebody_wrote_it(namespace: str) -> None:
+    """Text of a form never becomes a rule; what two devices claim, the first one has."""
+    hostile = Plan(
+        lan=("lan0",),
+        queue=1,
+        fails_open=True,
+        macs=(("02:00:00:00:00:AA", 1), ("02:00:00:00:00:aa", 2)),
+        networks=(("fe80::1%a b; flush ruleset; #", 3), ("10.0.0.9/24", 4)),
+    )
+    table = render_table(hostile, with_queue=False)
+    assert "flush" not in table and "ip6 saddr fe80::1 goto slot_03" in table and "ip saddr 10.0.0.0/24 " in table
+    assert "02:00:00:00:00:aa : goto slot_01 }" in table
+    assert ask(namespace, "nft --check -f -", table) == ""
+    for macs, networks in (((("02:00 flush", 1),), ()), ((), (("10.0.0.1; flush", 1),))):
+        with pytest.raises(ValueError):
+            render_table(hostile._replace(macs=macs, networks=networks), with_queue=False)
+
+
 def test_only_our_bits_are_written() -> None:
     """Every write of a mark keeps what is not ours."""
     for line in render_table(FULL, True).splitlines():

@@ -34,7 +34,7 @@ from guardian.filter.ruleset import Listener, Plan
 from guardian.filter.tcp import Answer
 from guardian.filter.watchdog import Watchdog
 from guardian.gateway import flows
-from guardian.gateway.flows import FlowFilter, Surroundings, find_listener, is_other, says_else
+from guardian.gateway.flows import FlowFilter, Surroundings, find_listener, is_interface, is_other, says_else
 from guardian.names import parse_name
 from guardian.policy.compile import Policy, compile_policy
 from guardian.policy.model import Action, Device, Household, Kind, Profile, Rule, Schedule, Window
@@ -115,6 +115,13 @@ def test_where_redirected_dns_goes() -> None:
     assert find_listener((Endpoint("0.0.0.0", 5353),), is_v6=False) == Listener("", 5353)
     assert find_listener((Endpoint("::", 53),), is_v6=True) == Listener("", 53)
     assert find_listener((own, Endpoint("::1", 53)), is_v6=True) == Listener("", 53)  # behind dnsmasq
+    assert find_listener((Endpoint("fe80::1%lan0", 53), six), is_v6=True) == find_listener((six,), is_v6=True)
+    assert find_listener((Endpoint("fe80::1%lan0", 53),), is_v6=True) == Listener("", 53)
+
+
+def test_an_interface_with_a_wild_name_stands_in_no_rule() -> None:
+    assert is_interface("br-lan") and is_interface("eth0.10")
+    assert not is_interface('a"; drop') and not is_interface("lo")
 
 
 # A namespace

@@ -123,6 +123,13 @@ def test_device_addresses() -> None:
         read_device_address("tablet")
 
 
+@pytest.mark.parametrize("text", ["fe80::1%eth0", "fe80::1%a b; flush ruleset", "fe80::/64%x"])
+def test_a_device_address_has_no_scope(text: str) -> None:
+    """It goes into the rules that root loads, and a scope may hold any text."""
+    with pytest.raises(TextError, match="names an interface"):
+        read_device_address(text)
+
+
 def test_zones() -> None:
     assert read_timezone("Europe/Chisinau") is CHISINAU
     summer = datetime(2026, 7, 1, tzinfo=read_timezone("EET-2EEST,M3.5.0/3,M10.5.0/4"))
