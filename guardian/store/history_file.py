@@ -7,7 +7,6 @@ import logging
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterator
 from urllib.parse import quote
 
 from guardian.store.migrations import Migration, migrate
@@ -201,19 +200,6 @@ def open_read_only(path: str) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
-
-
-@contextlib.contextmanager
-def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """Everything inside happens, or nothing."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:  # a full disk makes SQLite roll back by itself
-            connection.execute("ROLLBACK")
-        raise
 
 
 def take_snapshot(connection: sqlite3.Connection, snapshot_path: str) -> None:

@@ -13,7 +13,8 @@ from datetime import UTC, datetime
 
 from guardian.devices import MAX_KNOWN_DEVICES, Sighting
 from guardian.names import format_name
-from guardian.store.history_file import allowed_pages, transaction
+from guardian.store.database import transaction
+from guardian.store.history_file import allowed_pages
 from guardian.store.history_record import OTHER_KIND, AttemptKey, Attempts, Batch, Kind
 
 NAMES_PER_DEVICE_HOUR = 2000  # a device that asks for random names must not push everybody's history out

@@ -1,19 +1,20 @@
 """settings.db: what parents set, in plain tables, one row a thing.
 
-Written by one process at a time (the console, or a command); the gateway reads. The rollback journal with
-`synchronous=FULL` keeps the old state or the new one through a power cut.
+Written by one process at a time (the console, or a command); the gateway reads.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
 from datetime import date, timedelta
+from typing import NamedTuple
 
-from guardian.errors import ConfigError, Problem, TextError
+from guardian.errors import ConfigError, GuardianError, Problem, TextError
 from guardian.policy.model import (
     Action,
     Bonus,
@@ -31,16 +32,29 @@ from guardian.policy.model import (
     Window,
     YouTube,
 )
+from guardian.store.database import connect, explain_errors, finish_interrupted_change, open_database, transaction
 from guardian.store.migrations import migrate, read_version
 from guardian.store.settings_schema import MIGRATIONS
 from guardian.store.words import format_days, read_days, read_timezone
 from guardian.typed_yaml import suggest
 
 FILE_MODE = 0o640  # the gateway reads it through its group
-_BUSY_SECONDS = 5.0
 _BONUS_DAYS = 8  # kept behind a new bonus: the week of the one before may still run
 # In this order rows can go away, whatever points at them.
 _TABLES = ("household", "device_matches", "devices", "rules", "profiles")
+
+
+class Entry(NamedTuple):
+    """A line of the list of changes: who did what. `kind` and `details` let a page say it in another language."""
+
+    who: str
+    what: str  # English
+    kind: str = ""  # bonus, pause, profile-changed, ...; "" = only `what` tells
+    details: Mapping[str, str | int] = {}
+
+
+class ConflictError(GuardianError):
+    """Somebody else has changed the household meanwhile."""
 
 
 def load_household(path: str) -> Household | None:
@@ -51,9 +65,9 @@ def load_household(path: str) -> Household | None:
     """
     if not os.path.exists(path):
         return None
-    with _explain_errors(path):
-        _finish_interrupted_change(path)
-        with closing(_connect(path, "ro")) as connection:
+    with explain_errors(path):
+        finish_interrupted_change(path)
+        with closing(connect(path, "ro")) as connection:
             connection.execute("PRAGMA query_only = ON")
             connection.execute("BEGIN")
             if read_version(connection, MIGRATIONS, path) == MIGRATIONS[-1].version:
@@ -70,11 +84,11 @@ def save_household(path: str, household: Household, who: str = "", what: str = "
 
     Makes the file when it is missing. Raises ConfigError when it cannot be written.
     """
-    with _explain_errors(path), closing(open_settings(path)) as connection, _transaction(connection):
+    with explain_errors(path), closing(open_settings(path)) as connection, transaction(connection):
         for table in _TABLES:
             connection.execute(f"DELETE FROM {table}")  # noqa: S608 - names of this file
         _write_household(connection, household)
-        _record_change(connection, who, what)
+        _record_change(connection, Entry(who, what))
 
 
 def set_pause(path: str, *, profile: str = "", device: str = "", until: float, who: str = "") -> None:
@@ -83,7 +97,7 @@ def set_pause(path: str, *, profile: str = "", device: str = "", until: float, w
     Raises TextError when there is no such profile or device, ConfigError when the file cannot be written.
     """
     table, wanted = ("profiles", profile) if profile else ("devices", device)
-    with _explain_errors(path), closing(open_settings(path)) as connection, _transaction(connection):
+    with explain_errors(path), closing(open_settings(path)) as connection, transaction(connection):
         done = connection.execute(
             f"UPDATE {table} SET paused_until = ? WHERE id = ?",  # noqa: S608 - one of two names
             (until, wanted),
@@ -91,7 +105,7 @@ def set_pause(path: str, *, profile: str = "", device: str = "", until: float, w
         if done.rowcount == 0:
             known = [row[0] for row in connection.execute(f"SELECT id FROM {table}")]  # noqa: S608
             raise TextError(f"there is no {table.removesuffix('s')} '{wanted}'{suggest(wanted, known)}")
-        _record_change(connection, who, f"{wanted} {'paused' if until else 'resumed'}")
+        _record_change(connection, Entry(who, f"{wanted} {'paused' if until else 'resumed'}"))
 
 
 def add_bonus(path: str, profile: str, bonus: Bonus, who: str = "") -> None:
@@ -100,81 +114,74 @@ def add_bonus(path: str, profile: str, bonus: Bonus, who: str = "") -> None:
     Raises TextError when there is no such profile, ConfigError when the file cannot be written.
     """
     oldest = (bonus.day - timedelta(days=_BONUS_DAYS)).isoformat()
-    with _explain_errors(path), closing(open_settings(path)) as connection, _transaction(connection):
+    with explain_errors(path), closing(open_settings(path)) as connection, transaction(connection):
         known = [row[0] for row in connection.execute("SELECT id FROM profiles")]
         if profile not in known:
             raise TextError(f"there is no profile '{profile}'{suggest(profile, known)}")
         connection.execute("DELETE FROM bonuses WHERE profile = ? AND day < ?", (profile, oldest))
         _write_bonuses(connection, profile, (bonus,))
         given = f"{bonus.minutes} minutes{f' for {bonus.of}' if bonus.of else ''} on {bonus.day}"
-        _record_change(connection, who, f"{profile} got {given}")
+        _record_change(connection, Entry(who, f"{profile} got {given}"))
 
 
 def list_changes(path: str, limit: int = 100) -> list[tuple[float, str, str]]:
     """Return the last changes, newest first: (epoch seconds, who, what). Raises ConfigError."""
     if not os.path.exists(path):
         return []
-    with _explain_errors(path), closing(_connect(path, "ro")) as connection:
+    with explain_errors(path), closing(connect(path, "ro")) as connection:
         return list(connection.execute("SELECT at, who, what FROM changes ORDER BY id DESC LIMIT ?", (limit,)))
 
 
-def open_settings(path: str) -> sqlite3.Connection:
-    """Return a writing connection in autocommit mode to the database at `path`, made and brought up to date if need be.
+def edit_household(
+    path: str,
+    entry: Entry,
+    change: Callable[[Household], Household],
+    first: Callable[[], Household],
+    revision: int | None = None,
+) -> int:
+    """Change the household in one transaction and return its new revision; `entry` goes to the list of changes.
 
-    Raises ConfigError, sqlite3.Error, OSError.
+    `change` gets what the database holds (what `first` returns when it holds nothing) and returns what shall be;
+    whatever it raises leaves everything as it was. Raises ConflictError unless the database is at `revision` (None: at
+    any), ConfigError when it cannot be written.
     """
-    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR, FILE_MODE))  # SQLite gives its journal the same mode
-    connection = _connect(path, "rw")
-    try:
-        connection.execute("PRAGMA journal_mode = DELETE")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA foreign_keys = ON")
-        migrate(connection, MIGRATIONS, path)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+    with explain_errors(path), closing(open_settings(path)) as connection, transaction(connection):
+        now_at = _read_revision(connection)
+        if revision is not None and revision != now_at:
+            raise ConflictError(f"the household was changed meanwhile (revision {now_at}, not {revision})")
+        changed = change(_read_household(connection) or first())
+        for table in _TABLES:
+            connection.execute(f"DELETE FROM {table}")  # noqa: S608 - names of this file
+        _write_household(connection, changed)
+        _record_change(connection, entry)
+        return _read_revision(connection)
 
 
-def _connect(path: str, mode: str) -> sqlite3.Connection:
-    from urllib.parse import quote
-
-    address = f"file:{quote(os.path.abspath(path))}?mode={mode}"
-    return sqlite3.connect(address, uri=True, timeout=_BUSY_SECONDS, isolation_level=None)
-
-
-def _finish_interrupted_change(path: str) -> None:
-    """Roll back what a killed writer left: a read-only connection may not, and would refuse the file."""
-    if not os.path.exists(f"{path}-journal") or not os.access(path, os.W_OK):
-        return
-    with closing(_connect(path, "rw")) as connection:
-        connection.execute("SELECT 1 FROM sqlite_schema").fetchall()
+def read_revision(path: str) -> int:
+    """Return a number that grows with every change of the settings, 0 before the first. Raises ConfigError."""
+    if not os.path.exists(path):
+        return 0
+    with explain_errors(path):
+        finish_interrupted_change(path)
+        with closing(connect(path, "ro")) as connection:
+            return _read_revision(connection)
 
 
-@contextmanager
-def _explain_errors(path: str) -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise ConfigError([Problem(path, f"the settings cannot be used: {error}")]) from error
-    except OSError as error:
-        raise ConfigError([Problem(path, f"the settings cannot be used: {error.strerror}")]) from error
+def _read_revision(connection: sqlite3.Connection) -> int:
+    (revision,) = connection.execute("SELECT coalesce(max(id), 0) FROM changes").fetchone()
+    return int(revision)
 
 
-@contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise
+def open_settings(path: str) -> sqlite3.Connection:
+    """Return a writing connection to the settings at `path`. Raises ConfigError, sqlite3.Error, OSError."""
+    return open_database(path, MIGRATIONS, FILE_MODE)
 
 
-def _record_change(connection: sqlite3.Connection, who: str, what: str) -> None:
-    connection.execute("INSERT INTO changes (at, who, what) VALUES (?, ?, ?)", (time.time(), who, what))
+def _record_change(connection: sqlite3.Connection, entry: Entry) -> None:
+    connection.execute(
+        "INSERT INTO changes (at, who, what, kind, details) VALUES (?, ?, ?, ?, ?)",
+        (time.time(), entry.who, entry.what, entry.kind, json.dumps(dict(entry.details), ensure_ascii=False)),
+    )
 
 
 def _write_household(connection: sqlite3.Connection, household: Household) -> None:
@@ -192,7 +199,7 @@ def _write_household(connection: sqlite3.Connection, household: Household) -> No
         )
     _write_rules(connection, None, household.rules)
     connection.execute(
-        "INSERT INTO household VALUES (1, ?, ?, ?)",
+        "INSERT INTO household (one, timezone, language, new_device_profile) VALUES (1, ?, ?, ?)",
         (household.timezone, household.language, household.new_device_profile or None),
     )
 

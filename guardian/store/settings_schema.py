@@ -157,4 +157,13 @@ MIGRATIONS = (
             "CREATE INDEX bonuses_of_profile ON bonuses (profile)",
         ),
     ),
+    Migration(
+        3,
+        "changes in any language; the country whose helplines are shown",
+        (
+            "ALTER TABLE changes ADD COLUMN kind TEXT NOT NULL DEFAULT ''",
+            "ALTER TABLE changes ADD COLUMN details TEXT NOT NULL DEFAULT '{}'",  # JSON
+            "ALTER TABLE household ADD COLUMN country TEXT NOT NULL DEFAULT ''",  # '' = by the time zone
+        ),
+    ),
 )

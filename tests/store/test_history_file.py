@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from guardian.store import history_file
+from guardian.store.database import transaction
 from guardian.store.history import HistoryWriter
 from guardian.store.history_read import HistoryReader
 from guardian.store.migrations import migrate
@@ -84,12 +85,12 @@ def test_the_database_takes_six_tenths_of_the_cap_and_not_less_than_it_needs(pat
 
 
 def test_a_transaction_is_whole_or_nothing(connection: sqlite3.Connection) -> None:
-    with pytest.raises(ZeroDivisionError), history_file.transaction(connection):
+    with pytest.raises(ZeroDivisionError), transaction(connection):
         connection.execute("INSERT INTO name (name) VALUES ('a.example')")
         raise ZeroDivisionError
     assert not connection.in_transaction
     assert connection.execute("SELECT count(*) FROM name").fetchone() == (0,)
-    with history_file.transaction(connection):
+    with transaction(connection):
         connection.execute("INSERT INTO name (name) VALUES ('a.example')")
     assert not connection.in_transaction
     assert connection.execute("SELECT count(*) FROM name").fetchone() == (1,)
@@ -101,7 +102,7 @@ def test_a_snapshot_that_fails_leaves_the_old_one(connection: sqlite3.Connection
     before = snapshot.read_bytes()
     (tmp_path / "flash" / "history.db.new").write_bytes(b"what a power cut left")
     connection.execute("INSERT INTO name (name) VALUES ('a.example')")
-    with history_file.transaction(connection), pytest.raises(sqlite3.OperationalError):
+    with transaction(connection), pytest.raises(sqlite3.OperationalError):
         history_file.take_snapshot(connection, str(snapshot))  # SQLite copies no open transaction
     assert snapshot.read_bytes() == before
     assert os.listdir(snapshot.parent) == ["history.db"]

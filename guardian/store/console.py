@@ -1,0 +1,59 @@
+"""console.db: what belongs to the console and not to the household. Only the console opens it (mode 600).
+
+`accounts`, `requests`, `reports` and `channels` beside this module have the questions of their tables.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+from guardian.store.console_schema import MIGRATIONS
+from guardian.store.database import explain_errors, open_database, transaction
+
+FILE_MODE = 0o600
+
+
+class ConsoleStore:
+    """The database at a path. Opened for each use, so any thread may ask. Everything raises ConfigError."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Hand out a connection for questions."""
+        with explain_errors(self.path), closing(open_database(self.path, MIGRATIONS, FILE_MODE)) as connection:
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """Hand out a connection within a transaction: all of it happens, or nothing."""
+        with self.reading() as connection, transaction(connection):
+            yield connection
+
+    def option(self, name: str, default: str = "") -> str:
+        """Return a setting of the console."""
+        with self.reading() as connection:
+            row = connection.execute("SELECT value FROM options WHERE name = ?", (name,)).fetchone()
+        return str(row[0]) if row else default
+
+    def set_option(self, name: str, value: str) -> None:
+        """Set a setting of the console."""
+        with self.writing() as connection:
+            connection.execute("INSERT OR REPLACE INTO options VALUES (?, ?)", (name, value))
+
+    def dismissed(self) -> dict[str, int]:
+        """Return the alerts that were put away: how often each had happened by then."""
+        with self.reading() as connection:
+            return dict(connection.execute("SELECT alert, times FROM dismissed"))
+
+    def dismiss(self, alerts: dict[str, int], now: float, keep_seconds: float = 100 * 86400) -> None:
+        """Put alerts away (id -> how often they have happened); those of long ago are forgotten."""
+        with self.writing() as connection:
+            connection.execute("DELETE FROM dismissed WHERE at < ?", (now - keep_seconds,))
+            connection.executemany(
+                "INSERT OR REPLACE INTO dismissed VALUES (?, ?, ?)",
+                [(alert, times, now) for alert, times in alerts.items()],
+            )

@@ -1,0 +1,17 @@
+"""The calls of the API, one module a subject; each has its ENDPOINTS."""
+
+from __future__ import annotations
+
+from guardian.web.api import activity, child, devices, household, live, requests, session, settings
+from guardian.web.routing import Endpoint
+
+ENDPOINTS: tuple[Endpoint, ...] = (
+    *session.ENDPOINTS,
+    *household.ENDPOINTS,
+    *devices.ENDPOINTS,
+    *activity.ENDPOINTS,
+    *requests.ENDPOINTS,
+    *child.ENDPOINTS,
+    *settings.ENDPOINTS,
+    *live.ENDPOINTS,
+)

@@ -1,0 +1,7 @@
+"""Home page, activity, alerts."""
+
+from __future__ import annotations
+
+from guardian.web.routing import Endpoint
+
+ENDPOINTS: tuple[Endpoint, ...] = ()

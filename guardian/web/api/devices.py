@@ -1,0 +1,7 @@
+"""Devices: naming, merging, removing."""
+
+from __future__ import annotations
+
+from guardian.web.routing import Endpoint
+
+ENDPOINTS: tuple[Endpoint, ...] = ()

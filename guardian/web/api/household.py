@@ -1,0 +1,7 @@
+"""The household, its profiles, rules, hours; journal, backup."""
+
+from __future__ import annotations
+
+from guardian.web.routing import Endpoint
+
+ENDPOINTS: tuple[Endpoint, ...] = ()

@@ -1,0 +1,7 @@
+"""Live events."""
+
+from __future__ import annotations
+
+from guardian.web.routing import Endpoint
+
+ENDPOINTS: tuple[Endpoint, ...] = ()

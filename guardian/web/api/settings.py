@@ -1,0 +1,7 @@
+"""Settings of the console, channels, factory reset."""
+
+from __future__ import annotations
+
+from guardian.web.routing import Endpoint
+
+ENDPOINTS: tuple[Endpoint, ...] = ()

@@ -1,0 +1,114 @@
+"""What the calls of the API work on: the household, the policy, the history, the gateway, and who may sign in."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+
+from guardian.config import Config
+from guardian.control import NotRunningError
+from guardian.errors import GuardianError
+from guardian.home import Home, load_home
+from guardian.messages import Messages
+from guardian.policy.compile import Policy
+from guardian.policy.model import Catalogue, Household
+from guardian.policy.schedule import local_date
+from guardian.policy.usage import Usage
+from guardian.store.console import ConsoleStore
+from guardian.store.history_read import HistoryError, HistoryReader
+from guardian.store.settings import Entry, edit_household, read_revision
+from guardian.web.events import Events
+from guardian.web.gateway import Gateway
+
+log = logging.getLogger(__name__)
+
+DAYS_OF_USE = 8  # minutes are limited by the day and the week
+USAGE_SECONDS = 10.0  # the gateway writes minutes every few seconds
+
+
+class Console:
+    """All that the console holds. Its methods may be called from any thread."""
+
+    def __init__(self, config: Config, config_path: str) -> None:
+        """Raises ConfigError for settings that cannot be used."""
+        self.config = config
+        self.config_path = config_path
+        self.store = ConsoleStore(f"{config.state}/console.db")
+        self.gateway = Gateway(config.control.socket)
+        self.events = Events()
+        self.messages = Messages.load()
+        self._lock = threading.RLock()
+        self._home = load_home(config)
+        self._revision = read_revision(config.settings)
+        self._policy: Policy | None = None
+        self._usage_read = 0.0
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """What there is to choose from."""
+        return self._home.catalogue
+
+    def home(self) -> tuple[Home, int]:
+        """Return the home as it is set now, and the household's revision (0 = nobody has set anything)."""
+        with self._lock:
+            revision = read_revision(self.config.settings)
+            if revision != self._revision:
+                self._home, self._revision, self._policy = load_home(self.config, self._home), revision, None
+            return self._home, self._revision
+
+    def household(self) -> Household:
+        """Return what parents set; while nothing is set, the household of an open box."""
+        return self.home()[0].household
+
+    def edit(self, entry: Entry, change: Callable[[Household], Household], if_match: int | None = None) -> int:
+        """Change the household in one transaction, tell the gateway, and return the new revision.
+
+        `entry` is the line of the journal. Raises RefusalError 409 when somebody else has changed it since revision
+        `if_match`, TextError or ConfigError when the change cannot be.
+        """
+        revision = edit_household(self.config.settings, entry, change, self.household, if_match)
+        self.refresh()
+        return revision
+
+    def refresh(self) -> None:
+        """Make the gateway read the settings anew, and tell the pages. One that is down reads them at its start."""
+        try:
+            self.gateway.reload()
+        except NotRunningError:
+            log.info("event=gateway-not-running settings=saved")
+        except GuardianError as error:
+            log.error("event=reload-refused error=%r", str(error))
+        self.events.publish_change("household")
+
+    def policy(self, now: float) -> Policy:
+        """Return the policy in force, with the minutes used as the history has them by now."""
+        with self._lock:
+            home, _ = self.home()
+            if self._policy is None or abs(now - self._usage_read) > USAGE_SECONDS:
+                self._policy = home.compile(usage=self._read_usage(home, now))
+                self._usage_read = now
+            return self._policy
+
+    def draft_policy(self, household: Household, now: float) -> Policy:
+        """Return the policy of a household that nobody has saved."""
+        with self._lock:
+            home = self.home()[0]._replace(household=household)
+            return home.compile(usage=self.policy(now).usage)
+
+    def _read_usage(self, home: Home, now: float) -> Usage:
+        usage = Usage()
+        since = local_date(home.household.tz, now) - timedelta(days=DAYS_OF_USE)
+        try:
+            with self.history() as history:
+                usage.load(
+                    (row.day, row.profile, row.of, row.minutes) for row in history.used_minutes(since.isoformat())
+                )
+        except HistoryError as error:
+            log.debug("event=no-usage error=%r", str(error))
+        return usage
+
+    def history(self) -> HistoryReader:
+        """Return a reader of the history, to be closed again. Raises HistoryError."""
+        return HistoryReader(self.config.history.path)

@@ -1,0 +1,101 @@
+/** Texts in the language of the page, and how moments, days and minutes are written. 24 h clock everywhere. */
+
+export const LANGUAGES = ['ro', 'ru', 'en'] as const
+export type Language = (typeof LANGUAGES)[number]
+/** A text, or its plural forms by CLDR category (`one`, `few`, `many`, `other`), chosen by the value `count`. */
+export type Text = string | Partial<Record<Intl.LDMLPluralRule, string>>
+export type Catalogue = Record<string, Text>
+export type Values = Record<string, string | number>
+
+const state = $state<{ language: Language; texts: Catalogue; timezone: string | undefined }>({
+  language: 'en',
+  texts: {},
+  timezone: undefined,
+})
+
+export function language(): Language {
+  return state.language
+}
+
+export function use(chosen: Language, texts: Catalogue): void {
+  state.language = chosen
+  state.texts = texts
+  document.documentElement.lang = chosen
+}
+
+/** The household's time zone: a phone abroad shows the home's clock. A POSIX zone falls back to the browser's. */
+export function useTimezone(zone: string): void {
+  try {
+    new Intl.DateTimeFormat('en', { timeZone: zone })
+    state.timezone = zone
+  } catch {
+    state.timezone = undefined
+  }
+}
+
+/** The text of a key with its values put in: plain text, for {text} in markup only, never for {@html}. */
+export function t(key: string, values: Values = {}): string {
+  const found = state.texts[key]
+  if (found === undefined) return key
+  const text =
+    typeof found === 'string'
+      ? found
+      : (found[new Intl.PluralRules(state.language).select(Number(values.count))] ?? found.other ?? key)
+  return text.replace(/\{(\w+)\}/g, (whole, name: string) => (name in values ? String(values[name]) : whole))
+}
+
+export function has(key: string): boolean {
+  return key in state.texts
+}
+
+function format(options: Intl.DateTimeFormatOptions): Intl.DateTimeFormat {
+  return new Intl.DateTimeFormat(state.language, { timeZone: state.timezone, ...options })
+}
+
+/** `21:05` of epoch seconds. */
+export function clock(moment: number): string {
+  return format({ hour: '2-digit', minute: '2-digit', hourCycle: 'h23' }).format(moment * 1000)
+}
+
+/** `21:05` of minutes after midnight. */
+export function timeOfDay(minutes: number): string {
+  return `${String(Math.floor(minutes / 60)).padStart(2, '0')}:${String(minutes % 60).padStart(2, '0')}`
+}
+
+/** The local date of epoch seconds, `2026-11-22`. */
+export function localDay(moment: number): string {
+  const parts = new Intl.DateTimeFormat('en-CA', { timeZone: state.timezone, dateStyle: 'short' })
+  return parts.format(moment * 1000)
+}
+
+/** `Sat, 22 Nov` of a date `2026-11-22`. */
+export function shortDay(day: string): string {
+  return new Intl.DateTimeFormat(state.language, { timeZone: 'UTC', weekday: 'short', day: 'numeric', month: 'short' }).format(
+    Date.parse(`${day}T12:00:00Z`),
+  )
+}
+
+/** The name of a weekday, 0 = Monday. */
+export function weekday(day: number, width: 'long' | 'short' | 'narrow' = 'long'): string {
+  return new Intl.DateTimeFormat(state.language, { timeZone: 'UTC', weekday: width }).format(Date.UTC(2024, 0, 1 + day, 12))
+}
+
+/** `today, 21:05`, `tomorrow, 07:00`, `Monday, 07:00`, `22 Nov, 07:00`. */
+export function moment(at: number, now: number = Date.now() / 1000): string {
+  const days = (Date.parse(localDay(at)) - Date.parse(localDay(now))) / 86_400_000
+  const time = clock(at)
+  if (days === 0) return t('common.today_at', { time })
+  if (days === 1) return t('common.tomorrow_at', { time })
+  if (days === -1) return t('common.yesterday_at', { time })
+  if (days > 1 && days < 7) return `${format({ weekday: 'long' }).format(at * 1000)}, ${time}`
+  return `${format({ day: 'numeric', month: 'short' }).format(at * 1000)}, ${time}`
+}
+
+/** `1 h 20 min`, `45 min`, `0 min`; parts of a minute are dropped. */
+export function duration(minutes: number): string {
+  const whole = Math.max(0, Math.floor(minutes))
+  const hours = Math.floor(whole / 60)
+  if (hours === 0) return t('common.minutes_short', { count: whole })
+  if (whole % 60 === 0) return t('common.hours_short', { count: hours })
+  return t('common.hours_minutes_short', { hours, minutes: whole % 60 })
+}

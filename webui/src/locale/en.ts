@@ -1,0 +1,12 @@
+import common from './en/common.json'
+import setup from './en/setup.json'
+import session from './en/session.json'
+import home from './en/home.json'
+import activity from './en/activity.json'
+import alerts from './en/alerts.json'
+import requests from './en/requests.json'
+import profile from './en/profile.json'
+import devices from './en/devices.json'
+import settings from './en/settings.json'
+
+export default { ...common, ...setup, ...session, ...home, ...activity, ...alerts, ...requests, ...profile, ...devices, ...settings }
