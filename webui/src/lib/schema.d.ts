@@ -649,6 +649,10 @@ export interface components {
         /** Requests */
         Requests: {
             requests: components["schemas"]["Request"][];
+            /** @default {} */
+            names: {
+                [key: string]: components["schemas"]["Text"];
+            };
         };
         /**
          * Reply
@@ -730,6 +734,10 @@ export interface components {
             requests: components["schemas"]["ChildRequest"][];
             can_ask: boolean;
             helplines: components["schemas"]["HelplineInfo"][];
+            /** @default {} */
+            names: {
+                [key: string]: components["schemas"]["Text"];
+            };
         };
         /**
          * NewReport

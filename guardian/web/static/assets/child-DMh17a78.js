@@ -1,1 +1,0 @@
-import{c as e,l as t,o as n}from"./disclose-version-CzTuqReB.js";var r=t(`<main><h1>Guardian</h1></main>`);function i(t){var n=r();e(t,n)}var a=document.getElementById(`app`);a&&n(i,{target:a});
