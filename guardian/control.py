@@ -1,20 +1,22 @@
-"""The control socket: how the command line (and later the console) talks to a running gateway.
+"""The control socket: how the command line and the console talk to a running gateway.
 
-One JSON object a line each way: `{"verb": "reload"}` -> `{"ok": true, ...}` or `{"ok": false, "error": "..."}`. The
-socket's file mode (660) is the only permission there is.
+One JSON object a line each way: `{"verb": "reload"}` -> `{"ok": true, ...}` or `{"ok": false, "error": "..."}`. A verb
+that streams goes on after its reply with a line for each thing that happens, until the caller leaves. The socket's file
+mode (660) is the only permission there is.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
 import shutil
 import socket
 import stat
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from typing import Any, Protocol
 
 from guardian.errors import ConfigError, GuardianError
 
@@ -24,33 +26,89 @@ MAX_REQUEST_BYTES = 4096
 MAX_REPLY_BYTES = 4 * 1024 * 1024
 REQUEST_SECONDS = 5.0
 REPLY_SECONDS = 30.0  # a reload reads lists and settings
+HEARTBEAT_SECONDS = 15.0  # a stream is never silent for longer
+SILENCE_SECONDS = 3 * HEARTBEAT_SECONDS  # then whoever follows a stream gives it up
+STALL_SECONDS = 60.0  # a reader that takes nothing for so long is let go
+STREAM_BUFFER_BYTES = 32 * 1024  # what a slow reader may leave unread in our memory
 MODE = 0o660
 
+HEARTBEAT = {"event": "heartbeat"}
+
 Verb = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
+
+
+class Source(Protocol):
+    """What a stream tells, held until it is taken."""
+
+    async def take(self, seconds: float) -> list[dict[str, Any]] | None:
+        """Return what there is to tell, none after `seconds` without anything, None after `close`."""
+
+    def close(self) -> None:
+        """Nobody listens any more. May be called twice."""
+
+
+Stream = Callable[[dict[str, Any]], Awaitable[Source]]
 
 
 class NotRunningError(GuardianError):
     """No gateway listens on the control socket."""
 
 
-def send(path: str, verb: str, **arguments: Any) -> dict[str, Any]:
+def send(path: str, verb: str, *, reply_seconds: float = REPLY_SECONDS, **arguments: Any) -> dict[str, Any]:
     """Send one request to the gateway behind `path` and return its reply.
 
     Raises NotRunningError when nobody listens, GuardianError when the gateway refuses or does not answer.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(REPLY_SECONDS)
+        connection.settimeout(reply_seconds)
         try:
             connection.connect(path)
-        except (FileNotFoundError, ConnectionRefusedError):
-            raise NotRunningError(f"no gateway is running (nobody listens on {path})") from None
         except OSError as error:
-            raise GuardianError(f"{path}: {error.strerror or error}") from None
+            raise _explain_no_connection(path, error) from None
         try:
-            connection.sendall(json.dumps({"verb": verb, **arguments}).encode() + b"\n")
+            connection.sendall(_pack({"verb": verb, **arguments}))
             line = _read_line(connection)
         except OSError as error:
             raise GuardianError(f"{path}: the gateway does not answer: {error}") from None
+    return _read_reply(path, line)
+
+
+async def follow(path: str, verb: str, **arguments: Any) -> AsyncGenerator[dict[str, Any], None]:
+    """Yield the reply of a verb that streams, then what it tells, heartbeats too, until the gateway ends it.
+
+    Raises NotRunningError when nobody listens, GuardianError when the gateway refuses or falls silent.
+    """
+    try:
+        reader, writer = await asyncio.open_unix_connection(path, limit=MAX_REPLY_BYTES)
+    except OSError as error:
+        raise _explain_no_connection(path, error) from None
+    try:
+        writer.write(_pack({"verb": verb, **arguments}))
+        yield _read_reply(path, await _read_next(reader))
+        while line := await _read_next(reader):
+            yield json.loads(line)
+    except (OSError, ValueError) as error:  # a line that is cut is no JSON
+        raise GuardianError(f"{path}: the gateway does not answer: {str(error) or 'it is silent'}") from None
+    finally:
+        writer.close()
+
+
+async def _read_next(reader: asyncio.StreamReader) -> bytes:
+    async with asyncio.timeout(SILENCE_SECONDS):
+        return await reader.readline()
+
+
+def _pack(message: Mapping[str, Any]) -> bytes:
+    return json.dumps(message, separators=(",", ":")).encode() + b"\n"
+
+
+def _explain_no_connection(path: str, error: OSError) -> GuardianError:
+    if isinstance(error, FileNotFoundError | ConnectionRefusedError):
+        return NotRunningError(f"no gateway is running (nobody listens on {path})")
+    return GuardianError(f"{path}: {error.strerror or error}")
+
+
+def _read_reply(path: str, line: bytes) -> dict[str, Any]:
     try:
         reply = json.loads(line)
     except ValueError:
@@ -75,8 +133,11 @@ def _read_line(connection: socket.socket) -> bytes:
 class ControlServer:
     """Serves verbs on a Unix socket. A verb is `async (request) -> reply`; GuardianError becomes an error reply."""
 
-    def __init__(self, verbs: dict[str, Verb]) -> None:
-        self._verbs = verbs
+    def __init__(self, verbs: Mapping[str, Verb], streams: Mapping[str, Stream] | None = None) -> None:
+        """`streams` are the verbs that go on telling: `async (request) -> Source`."""
+        self._verbs = dict(verbs)
+        self._streams = dict(streams or {})
+        self._streaming: set[asyncio.Task[Any]] = set()
         self._server: asyncio.Server | None = None
         self._path = ""
 
@@ -105,9 +166,12 @@ class ControlServer:
         os.chmod(path, MODE)
 
     async def close(self) -> None:
-        """Stop listening and remove the socket."""
+        """Stop listening, end what streams, and remove the socket."""
         if self._server is not None:
             self._server.close()
+            for task in self._streaming:
+                task.cancel()
+            await asyncio.gather(*self._streaming, return_exceptions=True)
             await self._server.wait_closed()
             self._server = None
             if os.path.exists(self._path):
@@ -117,31 +181,75 @@ class ControlServer:
         try:
             async with asyncio.timeout(REQUEST_SECONDS):
                 line = await reader.readline()
-            reply = await self._reply(line)
-            writer.write(json.dumps(reply, separators=(",", ":")).encode() + b"\n")
+            reply = await self._answer(line)
+            writer.write(_pack({"ok": True} if isinstance(reply, _Opened) else reply))
             async with asyncio.timeout(REQUEST_SECONDS):
                 await writer.drain()
+            if isinstance(reply, _Opened):
+                await self._tell(reply.source, reader, writer)
         except (TimeoutError, ConnectionError, ValueError) as error:
             log.debug("event=control-dropped error=%r", str(error))
         finally:
             writer.close()
 
-    async def _reply(self, line: bytes) -> dict[str, Any]:
+    async def _answer(self, line: bytes) -> dict[str, Any] | _Opened:
+        """The reply to a request, or the opened source of a stream."""
         try:
             request = json.loads(line)
         except (ValueError, RecursionError):  # the latter for four thousand brackets
             return {"ok": False, "error": "the request is not a line of JSON"}
         if not isinstance(request, dict) or not isinstance(request.get("verb"), str):
             return {"ok": False, "error": "the request names no verb"}
-        verb = self._verbs.get(request["verb"])
-        if verb is None:
-            return {"ok": False, "error": f"unknown verb; there are: {', '.join(sorted(self._verbs))}"}
+        name = request["verb"]
         try:
-            return {"ok": True, **await verb(request)}
+            if name in self._streams:
+                return _Opened(await self._streams[name](request))
+            if name in self._verbs:
+                return {"ok": True, **await self._verbs[name](request)}
         except ConfigError as error:
             return {"ok": False, "error": str(error), "problems": [str(problem) for problem in error.problems]}
         except (GuardianError, OSError) as error:
             return {"ok": False, "error": str(error)}
+        known = sorted((*self._verbs, *self._streams))
+        return {"ok": False, "error": f"unknown verb; there are: {', '.join(known)}"}
+
+    async def _tell(self, source: Source, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Write what `source` has, until the caller leaves, takes nothing, or this server closes."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._streaming.add(task)
+        leaving = asyncio.get_running_loop().create_task(_wait_for_end(reader))
+        leaving.add_done_callback(lambda _: source.close())
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, STREAM_BUFFER_BYTES)
+        writer.transport.set_write_buffer_limits(STREAM_BUFFER_BYTES)
+        try:
+            while (events := await source.take(HEARTBEAT_SECONDS)) is not None:
+                async with asyncio.timeout(STALL_SECONDS):
+                    await _write_lines(writer, events or [HEARTBEAT])
+        finally:
+            self._streaming.discard(task)
+            source.close()
+            leaving.cancel()
+            writer.transport.abort()  # what a slow reader has not taken by now is not waited for
+
+
+class _Opened:
+    """The source of a stream that was asked for."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+
+
+async def _wait_for_end(reader: asyncio.StreamReader) -> None:
+    with contextlib.suppress(ConnectionError):  # that is an end as well
+        while await reader.read(MAX_REQUEST_BYTES):
+            pass
+
+
+async def _write_lines(writer: asyncio.StreamWriter, events: Iterable[dict[str, Any]]) -> None:
+    for event in events:
+        writer.write(_pack(event))
+        await writer.drain()
 
 
 def _remove_dead(path: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from guardian.errors import TextError
@@ -101,6 +101,14 @@ class KnownDevices:
     def __len__(self) -> int:
         """Return the number of devices kept."""
         return len(self._sightings)
+
+    def __iter__(self) -> Iterator[Sighting]:
+        """Yield every device kept, the longest unseen first."""
+        return iter(self._sightings.values())
+
+    def get(self, mac: bytes) -> Sighting | None:
+        """Return the device with this MAC."""
+        return self._sightings.get(mac)
 
     def remember(self, known: Iterable[Sighting]) -> None:
         """Add what was seen in earlier days; a sighting of today keeps its last sight, and gets the first one back."""

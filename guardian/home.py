@@ -134,6 +134,14 @@ def open_household(language: str) -> Household:
     return Household("UTC", UTC, (everyone,), (), EVERYONE, (), language)
 
 
+def is_open_household(household: Household) -> bool:
+    """Tell whether nobody has made a profile yet: all devices are open, whatever else was set."""
+    if len(household.profiles) != 1:
+        return False
+    (profile,) = household.profiles
+    return profile.id == EVERYONE == household.new_device_profile and not profile.filtered
+
+
 def add_pauses(household: Household, pauses: Mapping[str, float]) -> Household:
     """Return the household with the profiles and devices of `pauses` (by id) paused until the given moments."""
     return replace(

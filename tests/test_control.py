@@ -1,4 +1,4 @@
-"""The control socket: one line of JSON each way, mode 660, and nothing that a client sends breaks it."""
+"""The control socket: one line of JSON each way, streams of lines, mode 660; nothing that a client sends breaks it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from guardian.control import MAX_REQUEST_BYTES, ControlServer, NotRunningError, Verb, send
+from guardian import control
+from guardian.control import MAX_REQUEST_BYTES, ControlServer, NotRunningError, Verb, follow, send
 from guardian.errors import ConfigError, GuardianError, Problem
 
 
@@ -233,3 +234,130 @@ def test_a_verb_may_wait_while_others_are_served(tmp_path: Path) -> None:
         return done
 
     assert asyncio.run(main()) == ["echo", "slow"]
+
+
+# Streams
+
+
+class Lines:
+    """A source that tells what a test puts in."""
+
+    def __init__(self) -> None:
+        self.queue: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
+        self.is_closed = False
+
+    async def take(self, seconds: float) -> list[dict[str, Any]] | None:
+        try:
+            event = await asyncio.wait_for(self.queue.get(), seconds)
+        except TimeoutError:
+            return []
+        return None if event is None else [event]
+
+    def close(self) -> None:
+        if not self.is_closed:
+            self.is_closed = True
+            self.queue.put_nowait(None)
+
+
+@contextlib.asynccontextmanager
+async def streaming(path: Path) -> AsyncIterator[list[Lines]]:
+    """Serve the stream `lines`; the sources that were asked for are handed out."""
+    opened: list[Lines] = []
+
+    async def listen(request: dict[str, Any]) -> Lines:
+        if request.get("refuse"):
+            raise GuardianError("too many listen")
+        opened.append(Lines())
+        return opened[-1]
+
+    server = ControlServer(VERBS, {"lines": listen})
+    await server.start(str(path))
+    try:
+        yield opened
+    finally:
+        await server.close()
+
+
+async def until(what: Callable[[], object]) -> None:
+    async with asyncio.timeout(10):
+        while not what():
+            await asyncio.sleep(0.01)
+
+
+def test_a_stream_tells_until_the_caller_leaves(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with streaming(tmp_path / "s") as opened:
+            async with contextlib.aclosing(follow(str(tmp_path / "s"), "lines")) as told:
+                assert (await anext(told))["ok"] is True
+                for number in range(3):
+                    opened[0].queue.put_nowait({"event": "x", "name": f"<é\n{number}"})
+                    assert await anext(told) == {"event": "x", "name": f"<é\n{number}"}
+                assert not opened[0].is_closed
+            await until(lambda: opened[0].is_closed)
+            assert (await asyncio.to_thread(send, str(tmp_path / "s"), "echo"))["got"]
+
+    asyncio.run(main())
+
+
+def test_a_stream_is_never_silent_and_a_silent_one_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control, "HEARTBEAT_SECONDS", 0.05)
+
+    async def main() -> None:
+        async with streaming(tmp_path / "s"), contextlib.aclosing(follow(str(tmp_path / "s"), "lines")) as told:
+            await anext(told)
+            assert [await anext(told), await anext(told)] == [control.HEARTBEAT] * 2
+            monkeypatch.setattr(control, "HEARTBEAT_SECONDS", 60.0)
+            monkeypatch.setattr(control, "SILENCE_SECONDS", 0.2)
+            with pytest.raises(GuardianError, match="it is silent"):
+                while True:
+                    await anext(told)
+
+    asyncio.run(main())
+
+
+def test_a_stream_that_is_refused_or_nobody_serves(tmp_path: Path) -> None:
+    async def first(path: Path, verb: str, **arguments: Any) -> dict[str, Any]:
+        async with contextlib.aclosing(follow(str(path), verb, **arguments)) as told:
+            return await anext(told)
+
+    async def main() -> None:
+        path = tmp_path / "s"
+        with pytest.raises(NotRunningError):
+            await first(path, "lines")
+        async with streaming(path) as opened:
+            with pytest.raises(GuardianError, match="too many listen"):
+                await first(path, "lines", refuse=True)
+            with pytest.raises(GuardianError, match="unknown verb; there are: complain, echo, fail, lines, refuse"):
+                await first(path, "line")
+            assert not opened
+
+    asyncio.run(main())
+
+
+def test_the_servers_end_is_the_streams_end(tmp_path: Path) -> None:
+    async def main() -> None:
+        told = follow(str(tmp_path / "s"), "lines")
+        async with streaming(tmp_path / "s") as opened:
+            await anext(told)
+        assert opened[0].is_closed
+        with pytest.raises(StopAsyncIteration):
+            await anext(told)
+
+    asyncio.run(main())
+
+
+def test_a_reader_that_takes_nothing_is_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control, "STALL_SECONDS", 0.2)
+
+    async def main() -> None:
+        async with streaming(tmp_path / "s") as opened:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as slow:
+                slow.connect(str(tmp_path / "s"))
+                slow.sendall(b'{"verb":"lines"}\n')
+                await until(lambda: opened)
+                for _ in range(2000):
+                    opened[0].queue.put_nowait({"event": "x" * 1000})
+                await until(lambda: opened[0].is_closed)
+                assert opened[0].queue.qsize() > 1500  # what it did not take never filled our memory
+
+    asyncio.run(main())

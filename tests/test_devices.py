@@ -97,6 +97,18 @@ def test_what_was_known_before_a_restart_is_not_new() -> None:
     assert known.take_changes()[0].first_seen == 1.0
 
 
+def test_the_known_devices_are_listed_and_found() -> None:
+    known = KnownDevices()
+    other = bytes.fromhex("0200000000aa")
+    known.see(MAC, packed("10.0.0.1"), "tablet", 1.0)
+    known.see(other, packed("10.0.0.2"), "", 2.0)
+    known.see(MAC, packed("10.0.0.1"), "", 3.0)
+    assert [sighting.mac for sighting in known] == [other, MAC]
+    found = known.get(MAC)
+    assert found is not None and (found.hostname, found.last_seen) == ("tablet", 3.0)
+    assert known.get(bytes(6)) is None
+
+
 def test_a_flood_of_macs_and_addresses_stays_bounded_and_keeps_the_newest() -> None:
     known = KnownDevices()
     for number in range(MAX_KNOWN_DEVICES + 50):

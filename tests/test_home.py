@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import secrets
 import time
@@ -20,6 +21,7 @@ from guardian.home import (
     add_pauses,
     build_starter_lists,
     find_household,
+    is_open_household,
     load_home,
     make_state,
     open_household,
@@ -73,6 +75,21 @@ def test_a_box_that_nobody_has_set_up_is_open_but_for_mandatory_lists(config: Co
     assert reason(bare, "", "category-adult.guardian.test")[0] is Action.ALLOW
     assert reason(bare, "", "mandatory.guardian.test") == (Action.BLOCK, Reason.MANDATORY)
     assert reason(bare, "", "telefonulcopilului.md") == (Action.ALLOW, Reason.HELPLINE)
+
+
+def test_the_open_box_stays_open_until_there_is_a_profile() -> None:
+    box = open_household("ru")
+    assert is_open_household(box)
+    assert is_open_household(dataclasses.replace(box, timezone="Europe/Chisinau", country="md"))
+    (everyone,) = box.profiles
+    for changed in (
+        dataclasses.replace(box, new_device_profile=""),
+        dataclasses.replace(box, profiles=()),
+        dataclasses.replace(box, profiles=(everyone, dataclasses.replace(everyone, id="ana"))),
+        dataclasses.replace(box, profiles=(dataclasses.replace(everyone, filtered=True),)),
+        dataclasses.replace(box, profiles=(dataclasses.replace(everyone, id="papa"),), new_device_profile="papa"),
+    ):
+        assert not is_open_household(changed)
 
 
 def test_a_first_start_without_internet_filters(config: Config) -> None:

@@ -11,7 +11,18 @@ export default defineConfig({
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
     target: 'es2022',
-    rollupOptions: { input: { index: 'index.html', child: 'child.html' } },
+    rollupOptions: {
+      input: { index: 'index.html', child: 'child.html' },
+      // A router answers one request after the other: what all pages share is one file, not twenty.
+      output: {
+        advancedChunks: {
+          groups: [
+            { name: 'svelte', test: /node_modules/ },
+            { name: 'shared', test: /src\/(components|lib|words)\//, minShareCount: 2 },
+          ],
+        },
+      },
+    },
   },
   server: { proxy: { '/api': 'http://127.0.0.1:8080' } },
   test: { environment: 'jsdom', include: ['src/**/*.test.ts'] },

@@ -8,6 +8,7 @@ from datetime import tzinfo
 from typing import NamedTuple
 
 from guardian import __version__
+from guardian.config import Endpoint
 from guardian.policy.model import Category, Helpline, Reason
 
 
@@ -30,6 +31,7 @@ class BlockInfo(NamedTuple):
     language: str = ""  # the profile's; "" = the browser's wish
     service: str = ""  # the service's name as people know it
     legal: LegalNotice = LegalNotice()  # for Reason.MANDATORY
+    is_named: bool = True  # whether parents have named the device: what others ask, nobody could answer
 
 
 class DeviceInfo(NamedTuple):
@@ -50,6 +52,8 @@ class PageSettings:
     helplines: tuple[Helpline, ...] = ()
     categories: Mapping[str, Category] = field(default_factory=dict)  # by id, as in `Catalogue.category_texts`
     support: str = ""  # an ISP's contact line
+    console: tuple[Endpoint, ...] = ()  # where the parents' console should listen; () = there is none
+    is_console_encrypted: bool = False
     version: str = __version__
 
 

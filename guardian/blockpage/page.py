@@ -6,14 +6,19 @@ All text passes `escape`; a host is shown only after `request.parse_request` fou
 from __future__ import annotations
 
 from collections.abc import Iterable
+from urllib.parse import quote
 
 from guardian.blockpage.facts import BlockInfo, DeviceInfo, PageSettings
+from guardian.blockpage.request import is_address
 from guardian.blockpage.style import STYLE, draw
 from guardian.blockpage.words import say
 from guardian.messages import Messages
-from guardian.policy.model import HelpKind, Helpline
+from guardian.policy.model import HelpKind, Helpline, Reason
 
 MAX_HELPLINES = 3  # a child reads three; more is a wall
+
+# A rule of the parents cannot open what these close.
+_NOT_FOR_PARENTS = (Reason.REBINDING, Reason.SAFE_SEARCH)
 
 _ESCAPES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;"})
 
@@ -30,17 +35,31 @@ class Pages:
         self._messages = messages
         self._settings = settings
 
-    def blocked(self, language: str, host: str, info: BlockInfo) -> bytes:
-        """Return the page of a name that the family's rules block."""
+    def blocked(self, language: str, host: str, info: BlockInfo, console: str = "") -> bytes:
+        """Return the page of a name that the family's rules block. `console` is the console's URL, "" without one."""
         words = say(self._messages, language, info, self._settings)
         parts = [*_head(words.title, words.why, words.drawing, host if words.site else "")]
         if words.site:
             parts.append(f'<p class="soft center">{self._text(language, "comfort")}</p>')
         parts += [self._title(language, "ask.title")]
-        parts += self._paragraphs(language, ("ask.parents", "ask.mistake") if words.site else ("ask.wait",))
+        question = _question(host, info) if words.site else "time=1"
+        if console and info.is_named and question:
+            parts += self._paragraphs(language, ("ask.here",))
+            parts.append(
+                f'<p><a class="ask" href="{escape(console)}/ask?{question}">{self._text(language, "ask.link")}'
+            )
+            parts.append("</a></p>")
+            parts += self._paragraphs(language, ("ask.mistake",) if words.site else ())
+        else:
+            parts += self._paragraphs(language, ("ask.parents", "ask.mistake") if words.site else ("ask.wait",))
+        if console:
+            parts.append(self._way(language, f"{console}/me", "me.link"))
         parts += self._talk(language)
-        parts += self._reports(language)
+        parts += self._reports(language, console=console)
         return self._document(language, words.title, parts)
+
+    def _way(self, language: str, url: str, key: str) -> str:
+        return f'<p><a class="go" href="{escape(url)}">{self._text(language, key)}</a></p>'
 
     def mandatory(self, language: str, info: BlockInfo) -> bytes:
         """Return the page of a name that the law blocks: who, by which law, how to object, help. No name."""
@@ -121,8 +140,12 @@ class Pages:
     def _talk(self, language: str) -> list[str]:
         return self._help(language, (HelpKind.CHILD, HelpKind.EMERGENCY), "help.title", "help.line")
 
-    def _reports(self, language: str, most: int = 1) -> list[str]:
-        return self._help(language, (HelpKind.REPORT,), "report.title", "report.line", most)
+    def _reports(self, language: str, most: int = 1, console: str = "") -> list[str]:
+        lines = self._help(language, (HelpKind.REPORT,), "report.title", "report.line", most)
+        if not console:
+            return lines
+        title, *lines = lines or [self._title(language, "report.title")]
+        return [title, self._way(language, f"{console}/me#report", "report.link"), *lines]
 
     def _document(self, language: str, title: str, parts: list[str]) -> bytes:
         footer = [self._text(language, "home.version", version=self._settings.version)]
@@ -143,6 +166,11 @@ def _head(title: str, why: tuple[str, ...], drawing: str, host: str) -> Iterable
     if host:
         yield f'<p class="host"><bdi dir="ltr">{escape(host)}</bdi></p>'
     yield f'<p class="why">{escape(" ".join(why))}</p>'
+
+
+def _question(host: str, info: BlockInfo) -> str:
+    """The query with which the console asks for a site; "" where there is nothing that parents could open."""
+    return "" if info.reason in _NOT_FOR_PARENTS or is_address(host) else f"site={quote(host, safe='')}"
 
 
 def _helpline(language: str, line: Helpline) -> str:

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
+from guardian.blockpage.console import ConsoleDoor
 from guardian.blockpage.facts import BlockInfo, DeviceInfo, PageSettings
 from guardian.blockpage.request import MAX_HEAD_BYTES, Request, is_address, parse_request
 from guardian.config import Endpoint
@@ -32,6 +33,7 @@ RETRY_AFTER = 5  # seconds after which a name that is open again may work: about
 
 _REASON_PHRASES: Mapping[int, str] = {
     200: "OK",
+    302: "Found",
     400: "Bad Request",
     403: "Forbidden",
     404: "Not Found",
@@ -72,6 +74,7 @@ class BlockPage:
         self._explain = explain
         self._describe = describe
         self._settings = settings
+        self._door = _open_door(settings)
         self._pages: Pages | None = None  # made when a page is first asked for: words and style cost memory
         self._servers: list[asyncio.Server] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -86,6 +89,7 @@ class BlockPage:
     def use(self, settings: PageSettings) -> None:
         """Take new settings for all pages from now on."""
         self._settings = settings
+        self._door = _open_door(settings)
         self._pages = None
 
     async def start(self) -> None:
@@ -132,7 +136,7 @@ class BlockPage:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, client: str) -> None:
         try:
             async with asyncio.timeout(DEADLINE):
-                data = await self._answer(reader, client)
+                data = await self._answer(reader, client, writer.get_extra_info("sockname")[0])
                 writer.write(data)
                 await writer.drain()
                 writer.write_eof()
@@ -145,13 +149,13 @@ class BlockPage:
         finally:
             writer.transport.abort()  # what is still unsent here has had its time
 
-    async def _answer(self, reader: asyncio.StreamReader, client: str) -> bytes:
+    async def _answer(self, reader: asyncio.StreamReader, client: str, local: str) -> bytes:
         """Return the whole response to what the client sends."""
         request: Request | None = None
         try:
             head = await reader.readuntil(b"\r\n\r\n")
             request = parse_request(head)
-            response = await self._respond(request, client)
+            response = await self._respond(request, client, local)
         except asyncio.LimitOverrunError:
             response = await self._fail(431)
         except FormError as error:
@@ -159,11 +163,15 @@ class BlockPage:
             response = await self._fail(400)
         return _format_response(response, with_body=request is None or request.method != "HEAD")
 
-    async def _respond(self, request: Request, client: str) -> _Response:
+    async def _respond(self, request: Request, client: str, local: str) -> _Response:
         if request.method not in ("GET", "HEAD"):
             return (await self._fail(405))._replace(fields=("Allow: GET, HEAD",))
         if request.path in _NOT_FOUND_PATHS:
             return _Response(404)
+        if self._is_own(request.host):
+            console = await self._door.find(client, request.host if request.host == local else "")
+            if console:
+                return _Response(302, fields=(f"Location: {console}{request.path or '/'}",))
         pages = await self._load_pages()
         if self._is_own(request.host):
             device = self._describe(client)
@@ -174,18 +182,22 @@ class BlockPage:
             language = self._language("", request)
             body = pages.open_again(language, request.host)
             return _Response(503, language, body, (f"Retry-After: {RETRY_AFTER}",))
-        return self._say_blocked(pages, self._language(info.language, request), request.host, info)
+        return await self._say_blocked(pages, self._language(info.language, request), request.host, info, client)
 
-    async def compose(self, info: BlockInfo, host: str, *, with_body: bool = True) -> bytes:
-        """Return the whole response for a request to `host` that was caught on its way to the internet."""
+    async def compose(self, info: BlockInfo, host: str, client: str, *, with_body: bool = True) -> bytes:
+        """Return the whole response for a request to `host` that was caught on its way to the internet.
+
+        `client` is the device's address as text.
+        """
         language = info.language or self._settings.language
-        return _format_response(self._say_blocked(await self._load_pages(), language, host, info), with_body=with_body)
+        response = await self._say_blocked(await self._load_pages(), language, host, info, client)
+        return _format_response(response, with_body=with_body)
 
-    def _say_blocked(self, pages: Pages, language: str, host: str, info: BlockInfo) -> _Response:
+    async def _say_blocked(self, pages: Pages, language: str, host: str, info: BlockInfo, client: str) -> _Response:
         if info.reason is Reason.MANDATORY:
             link = f'Link: <http://{min(self._settings.names)}/>; rel="blocked-by"'
             return _Response(451, language, pages.mandatory(language, info), (link,))
-        return _Response(403, language, pages.blocked(language, host, info))
+        return _Response(403, language, pages.blocked(language, host, info, await self._door.find(client)))
 
     async def _fail(self, status: int) -> _Response:
         language = self._settings.language
@@ -209,6 +221,10 @@ class BlockPage:
         if settings is self._settings:  # else `use` was faster
             self._pages = pages
         return pages
+
+
+def _open_door(settings: PageSettings) -> ConsoleDoor:
+    return ConsoleDoor(settings.console, min(settings.names), is_encrypted=settings.is_console_encrypted)
 
 
 def _read_pages(settings: PageSettings) -> Pages:

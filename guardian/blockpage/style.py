@@ -28,6 +28,9 @@ ul{list-style:none;margin:.5rem 0 0;padding:0}
 li{border-top:1px solid var(--line);padding:.6rem 0}
 li b{display:block}
 a{color:var(--link);text-underline-offset:.15em}
+.ask{display:block;padding:.75rem 1rem;border-radius:.75rem;background:var(--mark);color:var(--card);font-weight:700;
+text-align:center;text-decoration:none}
+.go{display:inline-block;padding:.6rem 0}
 .tel{display:inline-block;font-size:1.25rem;font-weight:700;margin-right:.75rem;white-space:nowrap}
 small{display:block;font-size:.95rem;color:var(--soft)}
 dt{font-weight:700;margin-top:.75rem}

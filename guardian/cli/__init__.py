@@ -22,11 +22,13 @@ INTERRUPTED = 130  # as shells count: 128 + SIGINT
 COMMANDS = {
     "run": "start everything on this machine: the gateway, and list updates",
     "gateway": "start the DNS gateway alone (for systemd and procd)",
+    "web": "serve the parents' console: pages and API",
     "sync": "fetch, verify and compile the lists, then exit",
     "check": "check settings, household and lists; starts and changes nothing",
     "explain": "tell why a name is allowed or blocked for a device, now or at another time",
     "lists": "compile, fetch and look into lists",
     "household": "export, import, show and pause what parents set",
+    "account": "list, add and remove accounts of the console; set a forgotten password",
     "status": "ask the running gateway how it is",
     "usage": "tell how long each profile was online, and what its limits leave",
     "alerts": "tell which devices tried to get around the filter",

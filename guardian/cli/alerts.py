@@ -22,6 +22,7 @@ from guardian.errors import GuardianError
 from guardian.policy.model import Household
 from guardian.policy.schedule import local_date
 from guardian.store.history_read import Attempt, HistoryError, HistoryReader
+from guardian.store.history_record import HELPLINE_BLOCKED
 
 MOST_DAYS = 366
 
@@ -40,6 +41,7 @@ _WORDS = {
     "conflict": "sent packets that contradict each other, as tools against filters do",
     "safe-search": "went around the safe search, by its address",
     "unknown-device": "is new in the home: nobody has named it",
+    HELPLINE_BLOCKED: "cannot open a helpline: its name leads to what a mandatory list blocks; tell the hotline",
     "other": "tried another way around the filter",
 }
 
@@ -93,11 +95,14 @@ def describe(attempts: list[Attempt], household: Household, hosts: dict[str, str
         first, last = (f"{datetime.fromtimestamp(at, household.tz):%H:%M}" for at in (attempt.first, attempt.last))
         times = f"{_count(attempt.times, 'time')}, " + (last if first == last else f"{first} to {last}")
         name = paint(name_device(attempt, household, hosts), "bold")
-        yield f"  {name} {tell(attempt.kind)} ({times})"
+        # Who looked for help, and when, nobody has noted.
+        yield f"  {name} {tell(attempt.kind)}" + ("" if attempt.kind == HELPLINE_BLOCKED else f" ({times})")
 
 
 def name_device(attempt: Attempt, household: Household, hosts: dict[str, str]) -> str:
     """Return what parents call the device, else what is known of it. `hosts` are host names by MAC."""
+    if attempt.kind == HELPLINE_BLOCKED:
+        return "this home"
     if attempt.device:
         names = {device.id: device.name for device in household.devices}
         return names.get(attempt.device, attempt.device)

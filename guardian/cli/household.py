@@ -133,7 +133,7 @@ def _import(config: Config, file: str, check_only: bool) -> int:
     if check_only:
         print(f"{file}: {counts}, no problems")
         return OK
-    save_household(config.settings, household, who=_who(), what=f"imported {os.path.basename(file)}")
+    save_household(config.settings, household, who=_who(), what=f"imported {os.path.basename(file)}", kind="restored")
     print(f"{file}: {counts}, in force")
     return _tell_gateway(config)
 
@@ -216,7 +216,8 @@ def _show(config: Config, as_json: bool) -> int:
     if as_json:
         print(json.dumps(_describe(household, now), ensure_ascii=False, indent=2))
         return OK
-    print(f"time zone {household.timezone}, language {household.language}")
+    country = f", helplines of {household.country}" if household.country else ""
+    print(f"time zone {household.timezone}, language {household.language}{country}")
     for profile in household.profiles:
         print(f"\n{paint(profile.name, 'bold')} ({profile.id}){_state(profile, now)}")
         print(f"  {_summary(profile)}")
@@ -252,6 +253,7 @@ def _describe(household: Household, now: float) -> dict[str, Any]:
     return {
         "timezone": household.timezone,
         "language": household.language,
+        "country": household.country,
         "new_devices": household.new_device_profile,
         "profiles": [
             {

@@ -1,8 +1,8 @@
-"""Start everything on this machine, in the foreground: the gateway, and list updates in their time.
+"""Start everything on this machine, in the foreground: the gateway, the parents' console, and list updates in time.
 
 For people who don't use systemd or procd. At the first start the household file of the settings is imported and the
-built-in lists are compiled. The gateway and each update are processes of their own, as on a router: what is fetched
-from the internet is never parsed by the process that answers. Ctrl-C ends all.
+built-in lists are compiled. The gateway, the console and each update are processes of their own, as on a router: what
+is fetched from the internet is never parsed by the process that answers. Ctrl-C ends all.
 
   guardian run --config examples/laptop.yaml
 """
@@ -12,17 +12,20 @@ from __future__ import annotations
 import argparse
 import contextlib
 import ctypes
+import importlib.util
+import ipaddress
 import os
 import random
+import select
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 
-from guardian.config import Config, load_config
+from guardian.config import Config, Endpoint, load_config
 from guardian.control import send
 from guardian.errors import GuardianError
 from guardian.home import make_state
@@ -33,7 +36,10 @@ STOP_SECONDS = 10.0
 FIRST_FETCH = 5.0  # seconds after the start: first the home is online
 RETRY_FETCH = 900.0  # seconds after a failed update
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
-STEADY_SECONDS = 60.0  # a gateway that lived this long did not die of its settings
+STEADY_SECONDS = 60.0  # a gateway or console that lived this long did not die of its settings
+WEB_START_SECONDS = 10.0
+WEB_PACKAGES = ("starlette", "uvicorn", "msgspec")
+LONGEST_WEB_PAUSE = 60.0  # the home is online without the console: no hurry
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -75,6 +81,7 @@ class Supervisor:
         self._stopping = False
         self._gateway: subprocess.Popen[bytes] | None = None
         self._sync: subprocess.Popen[bytes] | None = None
+        self._web = Console(self._start) if config.web.listen and has_web() else None
         self._hours = 0 if offline else config.lists.fetch_hours
         self._next_sync = time.monotonic() + FIRST_FETCH
 
@@ -88,7 +95,8 @@ class Supervisor:
             started = time.monotonic()
             self._gateway = self._start("gateway")
             if not welcomed and self._wait_until_up(self._gateway):
-                print(welcome(self._config, self._path), flush=True)
+                is_served = self._start_console()
+                print(welcome(self._config, self._path, is_served), flush=True)
                 welcomed = True
             self._watch(self._gateway)
             if self._stopping:
@@ -104,10 +112,15 @@ class Supervisor:
         self._stop_all()
         return 0
 
-    def _start(self, *words: str) -> subprocess.Popen[bytes]:
+    def _start(self, *words: str, pass_fds: tuple[int, ...] = ()) -> subprocess.Popen[bytes]:
         # Its own process group, so that Ctrl-C reaches only the supervisor, which ends the others in order.
         command = [sys.executable, "-m", "guardian", *words, "--config", self._path]
-        return subprocess.Popen(command, process_group=0, preexec_fn=_die_with_parent)  # noqa: S603, PLW1509 - our own
+        return subprocess.Popen(  # noqa: S603 - our own
+            command,
+            process_group=0,
+            preexec_fn=_die_with_parent,  # noqa: PLW1509
+            pass_fds=pass_fds,
+        )
 
     def _wait_until_up(self, gateway: subprocess.Popen[bytes]) -> bool:
         deadline = time.monotonic() + START_SECONDS
@@ -125,6 +138,19 @@ class Supervisor:
                 gateway.wait(1.0)
                 return
             self._keep_lists_fresh()
+            if self._web is not None:
+                self._web.keep_up(time.monotonic())
+
+    def _start_console(self) -> bool:
+        """Start the console and wait until it listens; what it says when it does not is on the terminal already."""
+        if self._web is None:
+            return False
+        self._web.start(time.monotonic())
+        deadline = time.monotonic() + WEB_START_SECONDS
+        while time.monotonic() < deadline and not self._stopping:
+            if (is_ready := self._web.is_ready(0.1)) is not None:
+                return is_ready
+        return self._web.is_up()
 
     def _keep_lists_fresh(self) -> None:
         if self._sync is not None and self._sync.poll() is not None:
@@ -144,15 +170,18 @@ class Supervisor:
         self._stopping = True
 
     def on_hangup(self, number: int, frame: FrameType | None) -> None:
-        """Handle SIGHUP: the gateway reloads."""
-        if self._gateway is not None and self._gateway.poll() is None:
-            self._gateway.send_signal(signal.SIGHUP)
+        """Handle SIGHUP: gateway and console reload."""
+        console = self._web.process if self._web is not None else None
+        for process in (self._gateway, console):
+            if process is not None and process.poll() is None:
+                process.send_signal(signal.SIGHUP)
 
     def _stop_all(self) -> None:
-        for process in (self._sync, self._gateway):
+        processes = (self._sync, self._web.process if self._web is not None else None, self._gateway)
+        for process in processes:
             if process is not None and process.poll() is None:
                 process.terminate()
-        for process in (self._sync, self._gateway):
+        for process in processes:
             if process is None:
                 continue
             try:
@@ -160,6 +189,74 @@ class Supervisor:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+class Console:
+    """The console's process: started again when it dies, with growing pauses. The home does not wait for it."""
+
+    def __init__(self, start: Callable[..., subprocess.Popen[bytes]]) -> None:
+        self._start = start
+        self.process: subprocess.Popen[bytes] | None = None
+        self._ready = -1
+        self._started = 0.0
+        self._pause = FIRST_PAUSE
+        self._next: float | None = None  # when it is started again; monotonic seconds, as all here
+
+    def start(self, now: float) -> None:
+        """Start it; it writes into a pipe when it listens."""
+        self._close_pipe()
+        self._ready, told = os.pipe()
+        try:
+            self.process = self._start("web", "--ready-fd", str(told), pass_fds=(told,))
+        finally:
+            os.close(told)
+        self._started, self._next = now, None
+
+    def is_ready(self, seconds: float) -> bool | None:
+        """Tell whether it listens: True, False when it ended before, None when nothing is known after `seconds`."""
+        readable, _, _ = select.select([self._ready], [], [], seconds)
+        return os.read(self._ready, 1) != b"" if readable else None
+
+    def _close_pipe(self) -> None:
+        if self._ready >= 0:
+            os.close(self._ready)
+            self._ready = -1
+
+    def is_up(self) -> bool:
+        """Tell whether the process lives."""
+        return self.process is not None and self.process.poll() is None
+
+    def keep_up(self, now: float) -> None:
+        """Start it again when it has ended and its pause is over."""
+        if self.process is None or self.is_up():
+            return
+        if self._next is None:
+            if now - self._started > STEADY_SECONDS:
+                self._pause = FIRST_PAUSE
+            end = describe_end(self.process.returncode)
+            print(f"guardian: the console {end}; starting it again in {self._pause:g} s", file=sys.stderr)
+            self._next = now + self._pause
+            self._pause = min(self._pause * 2, LONGEST_WEB_PAUSE)
+        if now >= self._next:
+            self.start(now)
+
+
+def has_web() -> bool:
+    """Tell whether the packages of the console are there; when not, say how to get them."""
+    missing = [name for name in WEB_PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        print(
+            f"guardian: no console without the Python package '{missing[0]}': pip install 'guardian-gateway[web]'",
+            file=sys.stderr,
+        )
+    return not missing
+
+
+def reach(endpoint: Endpoint) -> tuple[str, int]:
+    """Return the address at which something that listens on `endpoint` is reached from this machine."""
+    if ipaddress.ip_address(endpoint.host.partition("%")[0]).is_unspecified:
+        return ("::1" if ":" in endpoint.host else "127.0.0.1"), endpoint.port
+    return endpoint.host, endpoint.port
 
 
 def describe_end(code: int) -> str:
@@ -173,12 +270,27 @@ def describe_end(code: int) -> str:
     return f"was ended by {name}" + (" (it hung, or memory ran out)" if -code == signal.SIGKILL else "")
 
 
-def welcome(config: Config, path: str) -> str:
-    """Return what a person who started it reads: that it runs, and what to try."""
-    lines = [f"Guardian answers DNS on {', '.join(map(str, config.dns.listen))}. Try:", ""]
+def welcome(config: Config, path: str, has_console: bool = False) -> str:
+    """Return what a person who started it reads: that it runs, where the console is, and what to try."""
+    lines = list(describe_console(config)) if has_console else []
+    lines += [f"Guardian answers DNS on {', '.join(map(str, config.dns.listen))}. Try:", ""]
     lines += [f"  {command}" + (f"   # {what}" if what else "") for command, what in suggest(config, path)]
     lines += ["", f"State is kept in {config.state}. Ctrl-C ends it."]
     return "\n".join(lines)
+
+
+def describe_console(config: Config) -> Iterator[str]:
+    """Yield where the console is, and the claim code while nobody has claimed the box."""
+    from guardian.store.accounts import is_claimed
+    from guardian.store.console import ConsoleStore
+    from guardian.web.claim import make_claim_code
+
+    host, port = reach(config.web.listen[0])
+    scheme = "https" if config.web.tls.enabled else "http"
+    yield f"The parents' console: {scheme}://{f'[{host}]' if ':' in host else host}:{port}/"
+    if not is_claimed(ConsoleStore(f"{config.state}/console.db")):
+        yield f"Claim code for the first visit: {make_claim_code(config)}"
+    yield ""
 
 
 def suggest(config: Config, path: str) -> Iterator[tuple[str, str]]:

@@ -128,7 +128,7 @@ def describe_lists(lists: dict[str, Any], now: float) -> Iterator[str]:
 
 def describe_filter(found: dict[str, Any]) -> Iterator[str]:
     """Yield the lines about the flow filter."""
-    if not found.get("enabled", True):
+    if not found["enabled"]:
         yield "filter     off: only DNS is filtered (see filter.enabled in docs/configuration.md)"
         return
     line = f"filter     {format_count(found['running'], 'running flow')}, {found['undecided']:,} undecided"

@@ -23,6 +23,7 @@ from guardian.config.values import (
     OnFailure,
     QuicMode,
     Strategy,
+    TlsConfig,
     UpstreamConfig,
     WebConfig,
 )
@@ -48,6 +49,7 @@ __all__ = [
     "OnFailure",
     "QuicMode",
     "Strategy",
+    "TlsConfig",
     "Transport",
     "Upstream",
     "UpstreamConfig",

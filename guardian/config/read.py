@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from guardian.config.text import Endpoint, Upstream
-from guardian.config.values import BlockMode, Config, FilterConfig
+from guardian.config.values import BlockMode, Config, FilterConfig, WebConfig
 from guardian.errors import Problem
 from guardian.names import format_name
 from guardian.typed_yaml import Locate, decode, read_text
@@ -68,6 +68,11 @@ def place_files(config: Config, folder: str) -> Config:
             snapshot=place(config.history.snapshot),
         ),
         control=replace(config.control, socket=place(config.control.socket, f"{state}/control.sock")),
+        web=replace(
+            config.web,
+            claim_code=place(config.web.claim_code),
+            tls=replace(config.web.tls, certificate=place(config.web.tls.certificate), key=place(config.web.tls.key)),
+        ),
     )
 
 
@@ -78,6 +83,7 @@ def _check(config: Config, locate: Locate) -> list[Problem]:
         *_check_block(config, locate),
         *_check_lists(config, locate),
         *_check_filter(config.filter, locate),
+        *_check_web(config.web, locate),
     ]
     if not config.dns.clients:
         problems.append(
@@ -184,6 +190,15 @@ def _check_lists(config: Config, locate: Locate) -> Iterator[Problem]:
         seen.add(entry.name)
         if not entry.file:
             yield Problem(locate("lists", "mandatory", index), f"the mandatory list '{entry.name}' needs a file")
+
+
+def _check_web(config: WebConfig, locate: Locate) -> Iterator[Problem]:
+    if not config.clients:
+        message = "'clients' is empty: nobody could open the console; leave it out for the home's networks"
+        yield Problem(locate("web", "clients"), message)
+    if bool(config.tls.certificate) != bool(config.tls.key):
+        given, missing = ("certificate", "key") if config.tls.certificate else ("key", "certificate")
+        yield Problem(locate("web", "tls", given), f"'{given}' needs '{missing}' beside it")
 
 
 def _check_filter(config: FilterConfig, locate: Locate) -> Iterator[Problem]:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from guardian.errors import TextError
 from guardian.names import parse_name
@@ -233,6 +234,29 @@ def read_file_name(text: str) -> str:
     """Return a path; empty is none."""
     if "\0" in text:
         raise TextError("a file name cannot hold a zero byte")
+    return text
+
+
+def read_host(text: str) -> str:
+    """Return a name by which browsers call this box, in small letters without a dot at its end."""
+    host = text.lower().removesuffix(".")
+    if not re.fullmatch(
+        r"(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)*", host
+    ):
+        raise TextError(f"'{text[:80]}' is not a host name like guardian.lan (no port, no https://)")
+    return host
+
+
+def read_address_of_reports(text: str) -> str:
+    """Return the URL that takes reports: https, or http on this machine."""
+    try:
+        parts = urlsplit(text)
+        scheme, host, _ = parts.scheme, parts.hostname, parts.port
+    except ValueError:
+        scheme, host = "", None
+    is_local = host in ("127.0.0.1", "::1", "localhost")
+    if text and (not host or not (scheme == "https" or (scheme == "http" and is_local))):
+        raise TextError(f"'{text[:80]}' is not an address like https://hotline.example/reports")
     return text
 
 

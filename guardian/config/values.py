@@ -16,10 +16,12 @@ from guardian.config.text import (
     Network,
     Upstream,
     read_address,
+    read_address_of_reports,
     read_choice,
     read_duration,
     read_endpoint,
     read_file_name,
+    read_host,
     read_interface,
     read_network,
     read_number,
@@ -162,10 +164,26 @@ class ControlConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class WebConfig:
-    """The parents' console; so far only its place is kept."""
+class TlsConfig:
+    """HTTPS of the parents' console. Without files a certificate of its own is made, which browsers must be told of."""
 
+    enabled: bool = False
+    certificate: str = field(default="", metadata=_by(read_file_name))  # PEM, with its chain
+    key: str = field(default="", metadata=_by(read_file_name))  # PEM, without a passphrase
+
+
+@dataclass(frozen=True, slots=True)
+class WebConfig:
+    """The parents' console."""
+
+    # () = no console
     listen: tuple[Endpoint, ...] = field(default=(Endpoint("127.0.0.1", 8080),), metadata=_by(read_endpoint(8080)))
+    clients: tuple[Network, ...] = field(default=HOME_NETWORKS, metadata=_by(read_network))  # all others: refused
+    # names by which browsers call this box, besides `local.name`, its first label, localhost and addresses
+    hosts: tuple[str, ...] = field(default=(), metadata=_by(read_host))
+    claim_code: str = field(default="", metadata=_by(read_file_name))  # an ISP's code for this box; "" = one is made
+    tls: TlsConfig = TlsConfig()
+    reports: str = field(default="", metadata=_by(read_address_of_reports))  # where reports go; "" = nowhere
 
 
 @dataclass(frozen=True, slots=True)

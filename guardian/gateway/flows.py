@@ -53,12 +53,13 @@ RETRY_SECONDS = 1.0  # after the kernel refused
 
 
 class Surroundings(NamedTuple):
-    """What the gateway lends: who a device is, where decisions are noted, the block page, and DNS to forget."""
+    """What the gateway lends: who a device is, where to note decisions, the block page, DNS to forget, who is here."""
 
     identify: Callable[[bytes, bytes | None], str]
     recorder: Recorder
     compose_page: Callable[[Answer], Awaitable[bytes]]
     forget_clients: Callable[[], None]
+    note_traffic: Callable[[set[bytes]], None]  # of packed addresses
 
 
 class FlowFilter:
@@ -381,6 +382,7 @@ class FlowFilter:
             await asyncio.sleep(SAMPLE_SECONDS)
             try:
                 grown = await self._minutes.sample(self._devices_by_slot(), self.judge.policy)
+                self._around.note_traffic(self._minutes.take_moved())
                 for device, count in (await self._redirects.sample(self._devices_by_slot())).items():
                     self._around.recorder.note_attempt(device, None, "dns", count, time.time())
             except (GuardianError, OSError) as error:
@@ -417,6 +419,7 @@ class FlowFilter:
         """Return the filter's part of `guardian status`."""
         engine, verdicts = self.engine, self.engine.verdicts
         return {
+            "enabled": True,
             "form": self._rules.form.name.lower(),
             "problem": self._problem,
             "repairs": self._repairs,

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sqlite3
 import time
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
+from datetime import time as time_of_day
 
 from guardian.config import HistoryConfig
 from guardian.devices import KnownDevices, Sighting
 from guardian.errors import GuardianError
 from guardian.leases import LeaseFiles
 from guardian.policy.model import Household, Visibility
-from guardian.resolver.clients import Client
 from guardian.store.history import HistoryWriter
 from guardian.store.history_read import HistoryReader
-from guardian.store.history_record import Recorder
+from guardian.store.history_record import HELPLINE_BLOCKED, Recorder
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,7 @@ class Memory:
     def __init__(self, config: HistoryConfig, household: Household) -> None:
         self._config = config
         self._flushed = time.monotonic()
+        self._lost_helpline_on: date | None = None
         self.known = KnownDevices()
         self.recorder = Recorder(household.tz)
         self.writer = HistoryWriter(config.path, config.snapshot, config.retention_days, config.size_mb << 20)
@@ -61,12 +63,31 @@ class Memory:
         if counted := [device for device, shown in changed.items() if shown is Visibility.COUNTS]:
             self.writer.erase_services(counted)
 
-    def note_sightings(self, clients: Iterable[Client], leases: LeaseFiles) -> None:
-        """Note which known devices are still here: the hot path does not."""
-        for client in clients:
-            if client.mac is not None and client.seen:
-                self.known.see(client.mac, client.address, leases.hostname_of(client.mac), time.time())
-                client.seen = False
+    def note_sightings(self, seen: Iterable[tuple[bytes, bytes, float]], leases: LeaseFiles) -> None:
+        """Note which devices are still here: (MAC, packed address, epoch seconds) of each. The hot path does not."""
+        for mac, address, moment in seen:
+            self.known.see(mac, address, leases.hostname_of(mac), moment)
+
+    def note_lost_helpline(self, now: float) -> None:
+        """Note, once a local day, that a mandatory list stands in a helpline's way.
+
+        Of nobody, and as if at the day's first moment: parents are to know that it happens, not who asked or when.
+        """
+        today = datetime.fromtimestamp(now, self.recorder.timezone).date()
+        if today != self._lost_helpline_on:
+            self._lost_helpline_on = today
+            began = datetime.combine(today, time_of_day(), self.recorder.timezone).timestamp()
+            self.recorder.note_attempt("", None, HELPLINE_BLOCKED, 1, began)
+
+    async def erase(self) -> None:
+        """Forget everything: what is in memory, in the database, and in its copy. Raises GuardianError."""
+        self.recorder.take(self.known.take_changes())
+        self.known = KnownDevices()
+        self._lost_helpline_on = None
+        try:
+            await asyncio.wrap_future(self.writer.erase_all())
+        except (sqlite3.Error, OSError) as error:
+            raise GuardianError(f"the history cannot be erased: {error}") from None
 
     def is_due(self) -> bool:
         """Tell whether the next batch is due."""

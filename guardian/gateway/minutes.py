@@ -28,6 +28,7 @@ class MinutesCounter:
         self._judged = judged
         self._recorder = recorder
         self._counters: dict[FlowKey, tuple[int, int, int, int]] = {}
+        self._moved: set[bytes] = set()
         self._meter = Meter(time.monotonic(), {}, {})
 
     def use(self, policy: Policy) -> None:
@@ -52,6 +53,11 @@ class MinutesCounter:
         self._judged.keep(counters, began - SETTLING_SECONDS)
         return self._count(self._meter.take(time.monotonic()), policy, time.time())
 
+    def take_moved(self) -> set[bytes]:
+        """Return the packed addresses of the home whose packets were carried since the last call."""
+        moved, self._moved = self._moved, set()
+        return moved
+
     def _add(
         self, flows: Iterable[Flow], devices: dict[int, str], counters: dict[FlowKey, tuple[int, int, int, int]]
     ) -> None:
@@ -73,6 +79,7 @@ class MinutesCounter:
                 is_new = 0
             if out_packets == old[1] and in_packets == old[3]:
                 continue
+            self._moved.add(source)
             known = judged.get(key)
             traffic = Traffic(out_bytes - old[0], in_bytes - old[2], out_packets - old[1], in_packets - old[3], is_new)
             add(device, known.service if known else "", traffic)

@@ -36,10 +36,12 @@ class PageFacts:
         return PageSettings(
             names=frozenset({format_name(config.local.name)}),
             language=household.language,
-            country=country_of(household.timezone),
+            country=household.country or country_of(household.timezone),
             helplines=catalogue.helplines,
             categories=catalogue.category_texts,
             support=config.block.support,
+            console=config.web.listen,
+            is_console_encrypted=config.web.tls.enabled,
         )
 
     def describe(self, address: str) -> DeviceInfo | None:
@@ -61,7 +63,9 @@ class PageFacts:
         except TextError:
             return None
         decision = self._judge(client, name)
-        return self._inform(decision, client.posture.profile, now) if decision.action is Action.BLOCK else None
+        if decision.action is not Action.BLOCK:
+            return None
+        return self._inform(decision, client.device, client.posture.profile, now)
 
     def describe_flow(self, answer: Answer) -> tuple[BlockInfo, str]:
         """Return why a plain HTTP request was blocked, and its host."""
@@ -69,9 +73,9 @@ class PageFacts:
         devices = {device.id: device.profile for device in self.home.household.devices}
         profile = devices.get(answer.who.device, self.home.household.new_device_profile)
         host = format_name(answer.names[0]) if answer.names else ipaddress.ip_address(answer.key.destination).compressed
-        return self._inform(answer.decision, profile, now), host
+        return self._inform(answer.decision, answer.who.device, profile, now), host
 
-    def _inform(self, decision: Decision, profile: str, now: float) -> BlockInfo:
+    def _inform(self, decision: Decision, device: str, profile: str, now: float) -> BlockInfo:
         kind, _, service = decision.rule.partition(":")
         known = self.home.catalogue.services.get(service) if kind in ("service", "minutes") else None
         return BlockInfo(
@@ -82,6 +86,7 @@ class PageFacts:
             tz=self.home.household.tz,
             language=self._profile(profile)[1],
             service=known.name if known else "",
+            is_named=bool(device),
         )
 
     def _judge(self, client: Client, name: bytes) -> Decision:

@@ -9,31 +9,30 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
-import math
 import os
 import signal
-import socket
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from guardian import __version__
 from guardian.blockpage import BlockPage
 from guardian.config import Config, load_config
 from guardian.control import ControlServer
-from guardian.devices import DeviceMap
 from guardian.errors import GuardianError
+from guardian.gateway.identity import Identity
 from guardian.gateway.listeners import Listeners
+from guardian.gateway.live import Live
 from guardian.gateway.memory import Memory
 from guardian.gateway.page import PageFacts
+from guardian.gateway.presence import LOOK_SECONDS, Presence
 from guardian.gateway.sizing import cache_bytes_for, read_memory_size, table_entries_for
-from guardian.gateway.status import cache_status, format_endpoint, lists_status, query_status, read_own_memory
+from guardian.gateway.status import format_endpoint
+from guardian.gateway.verbs import Verbs
 from guardian.home import load_home, make_state
 from guardian.interfaces import list_addresses
-from guardian.leases import LeaseFiles
-from guardian.names import is_below, parse_name
-from guardian.neighbors import Neighbors
-from guardian.policy.model import FOREVER, Decision, Reason
+from guardian.names import is_below
+from guardian.policy.model import Decision, Reason
 from guardian.policy.usage import Usage
 from guardian.resolver.answer import Blocker
 from guardian.resolver.cache import Cache, Entry, Limits
@@ -52,7 +51,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-DISCARD_PORT = 9  # RFC 863
 SIGHTING_SECONDS = 600.0  # between two notes of who is here
 CLOCK_JUMP = 2.0  # seconds by which the wall clock left the monotonic one: somebody set it
 
@@ -63,26 +61,18 @@ class Gateway:
     def __init__(self, config: Config, config_path: str) -> None:
         self.config = config
         self._config_path = config_path
-        self._started = time.time()
+        self.started = time.time()
         self._stopping = asyncio.Event()
         self._failed = False
         self._pauses: dict[str, float] = {}
         self._paused_at = 0.0
         self._clock_offset = time.time() - time.monotonic()
-        self._looked = time.monotonic()
-        self._neighbors: Neighbors | None = None
+        self._looked = self._noted = time.monotonic()
         self._page: BlockPage | None = None
-        self._flows: FlowFilter | None = None
+        self.flows: FlowFilter | None = None
         self._usage = Usage()
         self._reloading = asyncio.Lock()
-        self._control = ControlServer(
-            {
-                "status": self._serve_status,
-                "reload": self._serve_reload,
-                "flush": self._serve_flush,
-                "pause": self._serve_pause,
-            }
-        )
+        self.presence = Presence()
 
     # Building
 
@@ -91,11 +81,15 @@ class Gateway:
         make_state(self.config)
         self.home = load_home(self.config)
         self.policy = self.home.compile(usage=self._usage)
-        self._memory = Memory(self.config.history, self.home.household)
+        self.memory = Memory(self.config.history, self.home.household)
+        self.live = Live(self.memory.recorder)
+        self.identity = Identity(self.home.household, self.config.local.leases, self.memory, self.presence)
+        verbs = Verbs(self)
+        self._control = ControlServer(verbs.answering, verbs.streaming)
         self._build_engine()
-        self._open_neighbors()
+        self.identity.open(self._on_neighbor)
         try:
-            await self._listeners.use(self.config.dns.listen)
+            await self.listeners.use(self.config.dns.listen)
             await self._start_page()
             await self._start_filter()
             await self._control.start(self.config.control.socket, self.config.control.group)
@@ -108,7 +102,7 @@ class Gateway:
         log.info(
             "event=started version=%s listen=%s profiles=%d devices=%d tags=%d starter_lists=%s",
             __version__,
-            ",".join(format_endpoint(endpoint) for endpoint in self._listeners.endpoints),
+            ",".join(format_endpoint(endpoint) for endpoint in self.listeners.endpoints),
             len(self.home.household.profiles),
             len(self.home.household.devices),
             len(self.home.lists.tags),
@@ -130,20 +124,27 @@ class Gateway:
             return
         from guardian.gateway.flows import FlowFilter, Surroundings
 
-        around = Surroundings(self._identify, self._memory.recorder, self._compose_page, self.clients.forget)
+        around = Surroundings(
+            self.identity.identify,
+            self.memory.recorder,
+            self._compose_page,
+            self.clients.forget,
+            self.identity.note_traffic,
+        )
         flows = FlowFilter(self.config, self.policy, self.home.lists, around)
         await flows.start()
-        self._flows = flows
+        self.flows = flows
         self.handler.give = self._give
 
     async def _compose_page(self, answer: Answer) -> bytes:
         assert self._page is not None
-        return await self._page.compose(*self._page_facts.describe_flow(answer), with_body=not answer.is_head)
+        client = str(ipaddress.ip_address(answer.key.source))
+        return await self._page.compose(*self._page_facts.describe_flow(answer), client, with_body=not answer.is_head)
 
     def _give(self, client: Client, decision: Decision, name: bytes, entry: Entry, seconds: int) -> None:
         """Tell the flow filter which addresses an answer gives, before it leaves."""
-        assert self._flows is not None
-        judge, addresses, now = self._flows.judge, entry.addresses(), time.time()
+        assert self.flows is not None
+        judge, addresses, now = self.flows.judge, entry.addresses(), time.time()
         if client.posture.strict:
             judge.given.note(client.device, addresses, seconds, now)
         if decision.reason in (Reason.HELPLINE, Reason.SAFE_SEARCH):
@@ -151,38 +152,35 @@ class Gateway:
             judge.give_named(name if is_helpline else decision.target, addresses, seconds, now, is_helpline)
 
     async def _recall(self) -> None:
-        used = await self._memory.recall(self.home.household)
+        used = await self.memory.recall(self.home.household)
         if used:
             self._usage.load((*used, *self._usage.rows()))
             self._replace_policy()
 
-    def _open_neighbors(self) -> None:
-        try:
-            self._neighbors = Neighbors.open(self._on_neighbor)
-        except OSError as error:
-            log.warning("event=no-neighbour-table error=%r devices=by-address-only", str(error))
-            return
-        asyncio.get_running_loop().add_reader(self._neighbors.fileno(), self._neighbors.on_readable)
-
     def _on_neighbor(self, address: bytes, mac: bytes) -> None:
         self.clients.forget_address(address)
-        if self._flows is not None:
-            self._flows.forget_address(address)
+        if self.flows is not None:
+            self.flows.forget_address(address)
 
     def _build_engine(self) -> None:
         """Make the parts that a reload may swap, from `self.config` and `self.home`."""
         config, home = self.config, self.home
         dns = config.dns
-        self._leases = LeaseFiles(config.local.leases)
-        self._devices = DeviceMap(home.household)
         self.cache = Cache(_limits_of(config))
-        self._upstreams = Upstreams(config.upstreams, config.forward)
-        self.resolver = Resolver(self._upstreams, self.cache, self._is_rebinding, _second)
+        self.upstreams = Upstreams(config.upstreams, config.forward)
+        self.resolver = Resolver(self.upstreams, self.cache, self._is_rebinding, _second)
         entries = _entries_of(config)
+        identity = self.identity
         self.clients = Clients(
-            self.policy, dns.clients, dns.rate_limit, entries, self._identify, self._mac_of, self._provoke
+            self.policy,
+            dns.clients,
+            dns.rate_limit,
+            entries,
+            identity.identify,
+            identity.mac_of,
+            identity.provoke,
         )
-        self._answers = AnswerRecorder(self._memory.recorder, self.clients)
+        self.answers = AnswerRecorder(self.memory.recorder, self.clients)
         self.handler = Handler(
             self.clients,
             home.lists,
@@ -191,18 +189,22 @@ class Gateway:
             self._blocker(),
             config.block.ttl,
             self._prefetch,
+            lose_helpline=self._lose_helpline,
         )
-        self.core = Core(self.clients, self.handler, self.resolver, self._answers.drain, _call_later)
-        self._listeners = Listeners(self.core)
+        self.core = Core(self.clients, self.handler, self.resolver, self.answers.drain, _call_later)
+        self.listeners = Listeners(self.core)
 
     def _prefetch(self, miss: Miss) -> None:
         if self.config.dns.prefetch:
             self.resolver.fetch(miss)
 
+    def _lose_helpline(self) -> None:
+        self.memory.note_lost_helpline(time.time())
+
     def _local_names(self) -> LocalNames:
         local = self.config.local
         forwards = [forward.domain for forward in self.config.forward]
-        return LocalNames(local.name, self._own_addresses(), local.zone, self._leases, forwards)
+        return LocalNames(local.name, self._own_addresses(), local.zone, self.identity.leases, forwards)
 
     def _blocker(self) -> Blocker:
         return Blocker(self.config.block, self.config.local.name, self._own_addresses())
@@ -223,35 +225,6 @@ class Gateway:
         if not config.local.addresses:
             own = [address for address in own if not address.is_loopback] or own
         return tuple(dict.fromkeys(address.packed for address in own))
-
-    def _identify(self, address: bytes, mac: bytes | None) -> str:
-        if mac is not None:
-            now = time.time()
-            if self._memory.known.see(mac, address, self._leases.hostname_of(mac), now):
-                log.info("event=new-device mac=%s", mac.hex(":"))
-                if not self._devices.find(address, mac):
-                    self._memory.recorder.note_attempt("", mac, "unknown-device", 1, now)
-        return self._devices.find(address, mac)
-
-    def _mac_of(self, address: bytes) -> bytes | None:
-        if self._neighbors is None:
-            return None
-        return self._neighbors.mac_of(address) or self._neighbors.query(address)
-
-    def _provoke(self, address: bytes) -> bool:
-        """Make the kernel look for an IPv6 neighbour, by a datagram to the discard port; False where that is no use.
-
-        A privacy address that asks for the first time is unknown to the kernel until somebody writes to it.
-        """
-        host = ipaddress.ip_address(address)
-        if self._neighbors is None or host.version == 4 or host.is_loopback or host.is_link_local:
-            return False
-        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as probe:
-            try:
-                probe.sendto(b"", (str(host), DISCARD_PORT))
-            except OSError:  # no way there: then nobody will answer either
-                return False
-        return True
 
     def _is_rebinding(self, name: bytes, address: bytes) -> bool:
         dns = self.config.dns
@@ -292,23 +265,21 @@ class Gateway:
         await self._control.close()
         await self._close_sockets()
         await self.resolver.close()
-        await self._upstreams.close()
+        await self.upstreams.close()
+        self._note_sightings()
         self._flush_history()
-        await asyncio.get_running_loop().run_in_executor(None, self._memory.writer.close)
+        await asyncio.get_running_loop().run_in_executor(None, self.memory.writer.close)
         log.info("event=stopped")
 
     async def _close_sockets(self) -> None:
-        if self._flows is not None:
+        if self.flows is not None:
             self.handler.give = None
-            await self._flows.close()
-            self._flows = None
-        await self._listeners.close()
+            await self.flows.close()
+            self.flows = None
+        await self.listeners.close()
         if self._page is not None:
             await self._page.close()
-        if self._neighbors is not None:
-            asyncio.get_running_loop().remove_reader(self._neighbors.fileno())
-            self._neighbors.close()
-            self._neighbors = None
+        self.identity.close()
 
     def _on_ticker_end(self, ticker: asyncio.Task[None]) -> None:
         """Without its ticks the gateway would throttle everybody: better to end, and be started again."""
@@ -328,22 +299,34 @@ class Gateway:
                 log.warning("event=clock-set seconds=%+d decisions=anew", offset - self._clock_offset)
                 self._clock_offset = offset
                 self.clients.forget()
-                if self._flows is not None:
-                    self._flows.set_clock()
-            if self._memory.is_due():
+                if self.flows is not None:
+                    self.flows.set_clock()
+            if self.memory.is_due():
                 self._flush_history()
-            if time.monotonic() - self._looked >= SIGHTING_SECONDS:
+            self.live.tick(time.time())
+            if time.monotonic() - self._looked >= LOOK_SECONDS:
+                self.look_around()
+            if time.monotonic() - self._noted >= SIGHTING_SECONDS:
                 self._note_sightings()
                 if self.home.household_error:
                     await self._reload_by_signal()
 
-    def _note_sightings(self) -> None:
+    def look_around(self) -> None:
+        """Note who has shown a sign of life since the last look, and tell who came and who went."""
         self._looked = time.monotonic()
-        self._memory.note_sightings(self.clients.by_address.values(), self._leases)
+        self.presence.note_clients(self.clients.take_seen(), self._looked)
+        self.presence.tell_changes(self.live, self.identity.find, self._looked)
+
+    def _note_sightings(self) -> None:
+        self.look_around()
+        self._noted = time.monotonic()
+        then = time.time() - self._noted
+        seen = ((mac, sign.address, then + sign.last) for mac, sign in self.presence.take_unsaved())
+        self.memory.note_sightings(seen, self.identity.leases)
 
     def _flush_history(self) -> None:
         self.core.flush()
-        self._memory.flush()
+        self.memory.flush()
 
     # Changing
 
@@ -367,20 +350,25 @@ class Gateway:
         if fixed:
             raise GuardianError(f"{', '.join(fixed)} cannot change while the gateway runs: restart it")
         before = self.config
-        await self._listeners.use(config.dns.listen)
+        await self.listeners.use(config.dns.listen)
         self._flush_history()
-        self._memory.forget_narrowed(self.home.household, home.household)
+        self.memory.forget_narrowed(self.home.household, home.household)
         if changed >= self._paused_at:  # what parents set since then is newer than a pause of the control socket
             self._pauses.clear()
-        self.config, self.home = config, home
+        (before_home, self.home), self.config = (self.home, home), config
         self._swap(before)
+        if home.household != before_home.household:
+            self.live.publish("change", what="household")
+        lists_before = before_home.lists.created, before_home.addresses.created
+        if (home.lists.created, home.addresses.created) != lists_before:
+            self.live.publish("change", what="lists")
         log.info("event=reloaded profiles=%d tags=%d", len(home.household.profiles), len(home.lists.tags))
 
     def _swap(self, before: Config) -> None:
         config, home = self.config, self.home
         if (config.upstreams, config.forward) != (before.upstreams, before.forward):
-            old, self._upstreams = self._upstreams, Upstreams(config.upstreams, config.forward)
-            self.resolver.replace_upstream(self._upstreams)
+            old, self.upstreams = self.upstreams, Upstreams(config.upstreams, config.forward)
+            self.resolver.replace_upstream(self.upstreams)
             self._closing = asyncio.get_running_loop().create_task(old.drain())
             self.cache.flush()  # another resolver may see another world
         elif (config.dns.rebinding_protection, config.dns.rebinding_allowed) != (
@@ -388,10 +376,8 @@ class Gateway:
             before.dns.rebinding_allowed,
         ):
             self.cache.flush()  # what is private was judged when it came
-        if config.local.leases != before.local.leases:
-            self._leases = LeaseFiles(config.local.leases)
-        self._devices = DeviceMap(home.household)
-        self._memory.recorder.timezone = home.household.tz
+        self.identity.use(home.household, config.local.leases)
+        self.memory.recorder.timezone = home.household.tz
         self.handler.lists = home.lists
         self.handler.local = self._local_names()
         self.handler.blocker = self._blocker()
@@ -405,63 +391,29 @@ class Gateway:
             self._page_facts.home = home
             self._page.use(self._page_facts.settings(config))
 
+    def pause(self, name: str, until: float) -> None:
+        """Pause a profile or device id until a moment (epoch seconds, 0 = not), on top of what parents set."""
+        self._pauses[name] = until
+        self._paused_at = time.time()
+        self._replace_policy()
+        self.live.publish("change", what="household")
+
+    async def erase(self) -> None:
+        """Forget the whole history, all devices ever seen, the minutes used, and pauses. Raises GuardianError."""
+        await self._remembering
+        self.core.flush()
+        self.presence.forget()
+        await self.memory.erase()
+        self._pauses.clear()
+        self._usage.load(())
+        self._replace_policy()  # which forgets who is who: the next query of each device is its first
+        self.live.publish("change", what="household")
+
     def _replace_policy(self) -> None:
         self.policy = self.home.compile(self._pauses, self._usage)
         self.clients.replace_policy(self.policy)
-        if self._flows is not None:
-            self._flows.replace_policy(self.policy, self.home.lists)
-
-    # The control socket
-
-    async def _serve_reload(self, request: dict[str, Any]) -> dict[str, Any]:
-        await self.reload()
-        return {"image_error": self.home.image_error} if self.home.image_error else {}
-
-    async def _serve_flush(self, request: dict[str, Any]) -> dict[str, Any]:
-        name = request.get("name")
-        wire = parse_name(str(name)) if name else None
-        forgotten = self.cache.flush(wire)
-        self.clients.forget()
-        return {"forgotten": forgotten}
-
-    async def _serve_pause(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Pause a profile or device until a moment, or resume it with 0.
-
-        Not durable: it holds until the gateway ends, or reads settings that parents have changed since.
-        """
-        name, until = str(request.get("id", "")), request.get("until", FOREVER)
-        household = self.home.household
-        if name not in {p.id for p in household.profiles} | {d.id for d in household.devices}:
-            raise GuardianError(f"no profile or device has the id {name[:64]!r}")
-        if isinstance(until, bool) or not isinstance(until, int | float) or math.isnan(until):
-            raise GuardianError("'until' must be epoch seconds")
-        self._pauses[name] = float(until)
-        self._paused_at = time.time()
-        self._replace_policy()
-        log.info("event=paused id=%s until=%s", name, until)
-        return {}
-
-    async def _serve_status(self, request: dict[str, Any]) -> dict[str, Any]:
-        self.core.flush()
-        return {
-            "version": __version__,
-            "pid": os.getpid(),
-            "started": self._started,
-            "now": time.time(),
-            "listen": [format_endpoint(endpoint) for endpoint in self._listeners.endpoints],
-            "queries": query_status(self._answers.tally, self.resolver, self.core),
-            "cache": cache_status(self.cache, self.clients.budget),
-            "upstreams": [status._asdict() for status in self._upstreams.status()],
-            "lists": lists_status(self.home),
-            "household": {
-                "profiles": len(self.home.household.profiles),
-                "devices": len(self.home.household.devices),
-                "devices_seen": len(self._memory.known),
-            },
-            "history": self._memory.writer.status()._asdict(),
-            "filter": self._flows.status() if self._flows is not None else {"enabled": False},
-            "memory": read_own_memory(),
-        }
+        if self.flows is not None:
+            self.flows.replace_policy(self.policy, self.home.lists)
 
 
 def read_last_change(path: str) -> float:

@@ -60,13 +60,15 @@ class ListedEntry(NamedTuple):
 class Explanation(NamedTuple):
     """The decision for a name, the list entries behind it, all steps in order, and one plain English sentence.
 
-    The sentence does not hold the name that was asked for.
+    The sentence does not hold the name that was asked for. `change` is the moment (epoch seconds) at which this name is
+    decided otherwise, as far as is planned; FOREVER = nothing is.
     """
 
     decision: Decision
     matches: tuple[ListedEntry, ...]
     steps: tuple[Step, ...]
     sentence: str
+    change: float
 
 
 def explain(policy: Policy, posture: Posture, name: bytes, now: float) -> Explanation:
@@ -94,7 +96,7 @@ def explain(policy: Policy, posture: Posture, name: bytes, now: float) -> Explan
             steps.append(Step(reason, Outcome.NOT_REACHED, ""))
     change = _find_change(policy, posture, name, tags, decision)
     sentence = f"{_VERBS[decision.action]}: {narrator.cause(decision)}{narrator.until(decision, change)}."
-    return Explanation(decision, matches, tuple(steps), sentence)
+    return Explanation(decision, matches, tuple(steps), sentence, FOREVER if change is None else change.moment)
 
 
 def _find_change(policy: Policy, posture: Posture, name: bytes, tags: int, decision: Decision) -> Edge | None:

@@ -262,6 +262,7 @@ class Household:
     new_device_profile: str = ""  # id of the profile of devices that nobody has named
     rules: tuple[Rule, ...] = ()  # for every filtered profile; a profile's own rule of the same name wins
     language: str = "ro"
+    country: str = ""  # ISO 3166 in lower case, whose helplines are shown; "" = by the time zone
 
 
 @dataclass(frozen=True, slots=True)

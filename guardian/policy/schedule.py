@@ -64,6 +64,32 @@ def local_date(tz: tzinfo, now: float) -> date:
     return date.fromordinal(_wall_seconds(tz, math.floor(now)) // _DAY + _EPOCH)
 
 
+def start_of_day(tz: tzinfo, day: date) -> float:
+    """Return the first moment of a local date, in seconds since the epoch; of a date that was skipped, the next one's.
+
+    Within a day of the ends of the calendar it is not exact.
+    """
+    moment = float((day.toordinal() - _EPOCH) * _DAY - 20 * 3600)  # everywhere one or two days before
+    while local_date(tz, moment) < day:
+        moment = next_midnight(tz, moment)
+    return moment
+
+
+def windows_on(schedule: Schedule, day: date) -> tuple[Window, ...]:
+    """Return the windows of one local date, its exceptions applied, cut at its midnights, in order.
+
+    The morning of a night that began the day before is among them: 0..420 for a bedtime until seven. `days` is empty.
+    """
+    timetable, number = _Timetable(schedule), day.toordinal() - _EPOCH
+    found = []
+    for since, windows in ((1440, timetable.starting_on(number - 1)), (0, timetable.starting_on(number))):
+        for window in windows:
+            start, end = max(window.start - since, 0), min(_end_minute(window) - since, 1440)
+            if start < end:
+                found.append(Window(frozenset(), start, end, window.label))
+    return tuple(sorted(found, key=lambda window: (window.start, window.end, window.label)))
+
+
 class _Timetable:
     """A schedule by day; days are counted from 1970-01-01, wall time is seconds from its midnight."""
 

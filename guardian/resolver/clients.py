@@ -237,6 +237,13 @@ class Clients:
         self._gone = []
         return [client for client in known if client.counts]
 
+    def take_seen(self) -> list[Client]:
+        """Return the clients that asked since the last call, those behind a proxy too."""
+        seen = [client for client in (*self.by_address.values(), *self._by_mac.values()) if client.seen]
+        for client in seen:
+            client.seen = False
+        return seen
+
     def refill(self) -> None:
         """Give every client a new second's queries; call once a second."""
         if self._rate_limit:

@@ -97,11 +97,14 @@ class Handler:
         block_ttl: int,
         prefetch: Callable[[Miss], None] | None,
         give: Callable[[Client, Decision, bytes, Entry, int], None] | None = None,
+        lose_helpline: Callable[[], None] | None = None,
     ) -> None:
         """`prefetch` is called when a popular entry is about to expire.
 
         `give(client, decision, QNAME, entry, seconds)` is called before an answer leaves whose addresses the flow
         filter must know: for strict devices, helplines and safe twins; `seconds` is how long the client may keep it.
+
+        `lose_helpline()` is called when a mandatory list blocks what a helpline's name leads to.
         """
         self.clients = clients
         self.lists = lists
@@ -111,6 +114,7 @@ class Handler:
         self.block_ttl = block_ttl
         self._prefetch = prefetch
         self.give = give
+        self.lose_helpline = lose_helpline
 
     def handle(
         self,
@@ -202,6 +206,8 @@ class Handler:
             for name in entry.revealed:
                 seen = judge_answer(posture, decision, name, self.lists.lookup(name))
                 if seen.action is Action.BLOCK:
+                    if decision.reason is Reason.HELPLINE and self.lose_helpline is not None:
+                        self.lose_helpline()
                     return self._block_revealed(ask, decision, seen, entry)
         if entry.private and decision.reason is not Reason.HELPLINE:  # which nothing may take away, or write down
             return self._block_revealed(ask, decision, _REBINDING, entry)

@@ -35,6 +35,7 @@ def open_database(path: str, migrations: tuple[Migration, ...], file_mode: int) 
         connection.execute("PRAGMA journal_mode = DELETE")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA secure_delete = ON")  # what was removed is gone from the file's bytes
         migrate(connection, migrations, path)
     except BaseException:
         connection.close()

@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 # ruff: noqa: S608 - the queries are put together from constants of this file; all values are bound parameters
+import json
 import socket
 import sqlite3
+from collections.abc import Sequence
 from typing import NamedTuple, Self
 
 from guardian.devices import Sighting
@@ -15,6 +17,7 @@ from guardian.errors import GuardianError
 from guardian.store.history_file import open_read_only
 
 END_OF_TIME = 2**40
+_BLOCK = "block"
 
 
 class HistoryError(GuardianError):
@@ -69,6 +72,33 @@ class Visit(NamedTuple):
     last_seen: int
 
 
+class KindCount(NamedTuple):
+    """How often one thing was decided."""
+
+    action: str
+    reason: str
+    tag: str
+    queries: int
+
+
+class Tries(NamedTuple):
+    """What some devices tried in some hours: by hour (those that have any, in order), and by kind."""
+
+    hours: list[HourTotals]
+    kinds: list[KindCount]
+
+
+class BlockedCount(NamedTuple):
+    """How often a device was stopped by one tag in some hours."""
+
+    device: str
+    reason: str
+    tag: str
+    queries: int
+    first_hour: int  # since the epoch
+    last_hour: int
+
+
 class DayCount(NamedTuple):
     day: str  # 2026-11-21, local
     queries: int
@@ -116,7 +146,7 @@ class HistoryReader:
             self._connection = open_read_only(path)
         except sqlite3.Error as error:
             raise HistoryError(f"{path}: {error}") from None
-        self._path = path
+        self.path = path
 
     def __enter__(self) -> Self:
         return self
@@ -201,6 +231,69 @@ class HistoryReader:
         )
         return [Visit(*row) for row in rows]
 
+    def tries(self, devices: Sequence[str], since: int = 0, until: int = END_OF_TIME) -> Tries:
+        """Return what these device ids tried together, read in one go: half a million rows take 50 ms."""
+        # The view would join each row: here the rows come as numbers, and the few kinds are put in afterwards.
+        rows = self._ask(
+            "SELECT hour, hourly.kind, count FROM hourly WHERE hour >= :since AND hour < :until "
+            "AND +hourly.kind IN (SELECT id FROM kind WHERE device IN (SELECT value FROM json_each(:devices)))",
+            since,
+            until,
+            devices=json.dumps(devices),
+        )
+        kinds = {row[0]: row[1:] for row in self._ask("SELECT id, action, reason, tag FROM kind")}
+        hours: dict[int, list[int]] = {}
+        counts: dict[int, int] = {}
+        for hour, kind, count in rows:
+            if kind in kinds:  # else it was erased between the two questions
+                pair = hours.setdefault(hour, [0, 0])
+                pair[kinds[kind][0] == _BLOCK] += count
+                counts[kind] = counts.get(kind, 0) + count
+        by_kind: dict[tuple[str, str, str], int] = {}
+        for kind, count in counts.items():
+            by_kind[kinds[kind]] = by_kind.get(kinds[kind], 0) + count
+        return Tries(
+            [HourTotals(hour, *pair) for hour, pair in sorted(hours.items())],
+            [KindCount(*kind, count) for kind, count in sorted(by_kind.items(), key=lambda item: (-item[1], item[0]))],
+        )
+
+    def blocked_names(
+        self, devices: Sequence[str], since: int = 0, until: int = END_OF_TIME, limit: int = 100
+    ) -> list[NameCount]:
+        """Return the blocked names that these device ids asked for most; of profiles that show names."""
+        rows = self._ask(
+            "SELECT kind.device, name.name, kind.reason, kind.tag, found.times, found.last FROM ("
+            "  SELECT visit.kind AS kind, visit.name AS name, sum(count) AS times, max(hour * 3600 + last) AS last"
+            "  FROM visit WHERE hour >= :since AND hour < :until AND +visit.kind IN ("
+            "    SELECT id FROM kind WHERE action = 'block' AND device IN (SELECT value FROM json_each(:devices)))"
+            "  GROUP BY visit.kind, visit.name ORDER BY times DESC, last DESC LIMIT :limit"
+            ") AS found JOIN kind ON kind.id = found.kind JOIN name ON name.id = found.name "
+            "ORDER BY found.times DESC, found.last DESC, name.name",
+            since,
+            until,
+            devices=json.dumps(devices),
+            limit=limit,
+        )
+        return [NameCount(*row) for row in rows]
+
+    def blocked_by_tag(
+        self, reasons: Sequence[str], since: int = 0, until: int = END_OF_TIME, least: int = 1
+    ) -> list[BlockedCount]:
+        """Return how often each device was stopped by each tag for one of the reasons, from `least` times on."""
+        rows = self._ask(
+            "SELECT device, reason, tag, times, first, last FROM ("
+            "  SELECT hourly.kind AS kind, sum(count) AS times, min(hour) AS first, max(hour) AS last FROM hourly"
+            "  WHERE hour >= :since AND hour < :until AND +hourly.kind IN ("
+            "    SELECT id FROM kind WHERE action = 'block' AND reason IN (SELECT value FROM json_each(:reasons)))"
+            "  GROUP BY hourly.kind HAVING times >= :least"
+            ") AS found JOIN kind ON kind.id = found.kind ORDER BY times DESC, device, tag",
+            since,
+            until,
+            reasons=json.dumps(reasons),
+            least=least,
+        )
+        return [BlockedCount(*row) for row in rows]
+
     def mandatory_days(self, since_day: str = "") -> list[DayCount]:
         """Return the home's count of mandatory blocks for each day (ISO date) that has any, in order."""
         rows = self._ask("SELECT day, count FROM mandatory WHERE day >= :day ORDER BY day", day=since_day)
@@ -222,6 +315,15 @@ class HistoryReader:
         """Return the minutes that profiles used on each local day (ISO date) from `since_day` on, in order."""
         rows = self._ask(
             "SELECT day, profile, part, minutes FROM used WHERE day >= :day ORDER BY day, profile, part", day=since_day
+        )
+        return [UsedMinutes(*row) for row in rows]
+
+    def profile_minutes(self, profile: str, since_day: str = "") -> list[UsedMinutes]:
+        """Return the minutes that one profile used on each local day (ISO date) from `since_day` on, in order."""
+        rows = self._ask(
+            "SELECT day, profile, part, minutes FROM used WHERE day >= :day AND profile = :profile ORDER BY day, part",
+            day=since_day,
+            profile=profile,
         )
         return [UsedMinutes(*row) for row in rows]
 
@@ -258,7 +360,7 @@ class HistoryReader:
         try:
             return self._connection.execute(query, parameters).fetchall()
         except sqlite3.Error as error:
-            raise HistoryError(f"{self._path}: {error}") from None
+            raise HistoryError(f"{self.path}: {error}") from None
 
 
 def _pack_addresses(text: str) -> tuple[bytes, ...]:

@@ -19,6 +19,7 @@ NAMES_PER_DEVICE = 512  # in one batch, so that one flooding device does not sil
 ATTEMPTS_PER_BATCH = 256
 MAX_KINDS = 64  # of attempts: list authors name some of them
 OTHER_KIND = "other"
+HELPLINE_BLOCKED = "helpline-blocked"  # noted as an attempt, of nobody: a mandatory list stands in a helpline's way
 DEVICE_MINUTES_PER_BATCH = 4096
 
 _HELPLINE = Reason.HELPLINE.value
@@ -90,11 +91,13 @@ def _make_kind(device: str, action: str, reason: str, tag: str) -> Kind:
 class Recorder:
     """Gathers decisions between two flushes; bounded, and not thread-safe: the thread that adds also takes.
 
-    `timezone` may be set again on reload; it says on which day a mandatory hit or an attempt falls.
+    `timezone` may be set again on reload; it says on which day a mandatory hit or an attempt falls. `mirror` is told
+    all decisions and attempts as well, and drops the same: whoever watches live learns no more than the history.
     """
 
     def __init__(self, timezone: tzinfo = UTC) -> None:
         self.timezone = timezone
+        self.mirror: Recorder | None = None
         self._kinds: set[str] = set()  # of attempts, ever seen
         self._reset()
 
@@ -125,6 +128,8 @@ class Recorder:
 
         Helplines are dropped here. A mandatory hit becomes one more on the day's count of the home, nothing else.
         """
+        if self.mirror is not None:
+            self.mirror.add(hour, device, name, action, reason, tag, count, now, visibility)
         if reason == _HELPLINE or tag == "helpline":
             return
         if reason == _MANDATORY or tag.startswith("mandatory:"):
@@ -143,6 +148,8 @@ class Recorder:
         self, hour: int, device: str, name: bytes, action: str, reason: str, tag: str, count: int, now: float
     ) -> None:
         """Note the name of `count` decisions that `add` has counted, for a profile whose names are kept."""
+        if self.mirror is not None:
+            self.mirror.add_name(hour, device, name, action, reason, tag, count, now)
         if reason not in (_HELPLINE, _MANDATORY):
             self._add_name(hour, _make_kind(device, action, reason, tag), name, count, now)
 
@@ -175,6 +182,8 @@ class Recorder:
         at most MAX_KINDS of them; what is more becomes "other". `mac` counts for a device without a name ("") only.
         It is kept whatever the profile shows: parents are to know, and it names no site.
         """
+        if self.mirror is not None:
+            self.mirror.note_attempt(device, mac, kind, count, now)
         kind = self._known_kind(kind)
         key = AttemptKey(self._day_of(now), device, "" if device or mac is None else mac.hex(":"), kind)
         if key not in self._attempts and len(self._attempts) >= ATTEMPTS_PER_BATCH:

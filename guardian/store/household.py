@@ -111,6 +111,7 @@ class _Builder:
             new_device_profile=form.new_devices,
             rules=rules,
             language=form.language,
+            country=form.country,
         )
         return self.problems
 

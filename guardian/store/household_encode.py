@@ -35,6 +35,8 @@ def encode_household(household: Household) -> str:
     """Return the YAML text of a household: every value as it is in force, no preset, stable order."""
     zone = household.tz
     tree: dict[str, Any] = {"timezone": household.timezone, "language": household.language}
+    if household.country:
+        tree["country"] = household.country
     if household.new_device_profile:
         tree["new_devices"] = household.new_device_profile
     tree.update(_encode_rules(household.rules, zone))

@@ -16,7 +16,7 @@ from guardian.config import LANGUAGES
 from guardian.config.text import read_choice
 from guardian.errors import TextError
 from guardian.policy.model import Action, Visibility, YouTube
-from guardian.store.words import Days, read_days, read_device_address, read_end, read_mac, read_start
+from guardian.store.words import Days, read_country, read_days, read_device_address, read_end, read_mac, read_start
 from guardian.typed_yaml import suggest
 
 AGE_BANDS = ("0-6", "7-9", "10-12", "13-15", "16-17")
@@ -169,6 +169,7 @@ class DeviceForm:
 class HouseholdForm:
     timezone: str
     language: str = field(default="ro", metadata={"read": read_choice(*LANGUAGES)})
+    country: str = field(default="", metadata={"read": read_country})
     new_devices: str = ""  # a profile's id
     allow: tuple[RuleForm | str, ...] = ()
     block: tuple[RuleForm | str, ...] = ()

@@ -129,6 +129,13 @@ def read_device_address(text: str) -> str:
     return str(network.network_address) if network.prefixlen == network.max_prefixlen else str(network)
 
 
+def read_country(text: str) -> str:
+    """Return the ISO 3166 code of a country in lower case, `md`; "" stays."""
+    if not re.fullmatch(r"([A-Za-z]{2})?", text, re.ASCII):
+        raise TextError(f"'{text[:80]}' is not a country of two letters like md")
+    return text.lower()
+
+
 def read_timezone(text: str) -> tzinfo:
     """Return the zone of an IANA name (`Europe/Chisinau`) or of a POSIX TZ string (`EET-2EEST,M3.5.0/3,M10.5.0/4`)."""
     import zoneinfo

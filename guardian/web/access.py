@@ -30,3 +30,4 @@ class Caller:
     who: str = ""
     session: bytes = b""  # the hash of the session's secret
     csrf: str = ""
+    token: int = 0  # 0 = no program

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from guardian.config import Config
@@ -19,8 +19,11 @@ from guardian.policy.usage import Usage
 from guardian.store.console import ConsoleStore
 from guardian.store.history_read import HistoryError, HistoryReader
 from guardian.store.settings import Entry, edit_household, read_revision
+from guardian.web.errands import Errands
 from guardian.web.events import Events
 from guardian.web.gateway import Gateway
+from guardian.web.reports import HourLimit
+from guardian.web.throttle import Throttle
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +41,12 @@ class Console:
         self.store = ConsoleStore(f"{config.state}/console.db")
         self.gateway = Gateway(config.control.socket)
         self.events = Events()
+        self.delivery_wanted = threading.Event()  # set: there may be something to send, look at once
+        self.report_limit = HourLimit()
+        self.errands = Errands()  # those that a person waits for
         self.messages = Messages.load()
+        self.password_tries = Throttle()
+        self.claim_tries = Throttle()
         self._lock = threading.RLock()
         self._home = load_home(config)
         self._revision = read_revision(config.settings)
@@ -62,11 +70,13 @@ class Console:
         """Return what parents set; while nothing is set, the household of an open box."""
         return self.home()[0].household
 
-    def edit(self, entry: Entry, change: Callable[[Household], Household], if_match: int | None = None) -> int:
+    def edit(
+        self, entry: Entry | Sequence[Entry], change: Callable[[Household], Household], if_match: int | None = None
+    ) -> int:
         """Change the household in one transaction, tell the gateway, and return the new revision.
 
-        `entry` is the line of the journal. Raises RefusalError 409 when somebody else has changed it since revision
-        `if_match`, TextError or ConfigError when the change cannot be.
+        `entry` is the line of the journal, or several; it is read after `change` has run. Raises ConflictError when
+        somebody else has changed it since revision `if_match`, TextError or ConfigError when the change cannot be.
         """
         revision = edit_household(self.config.settings, entry, change, self.household, if_match)
         self.refresh()

@@ -10,11 +10,12 @@ from guardian.control import NotRunningError, send
 from guardian.web.access import Whose
 
 WHOSE_SECONDS = 5.0  # an address changes hands seldom; a parent who names a device waits no longer than this
+WHOSE_WAIT_SECONDS = 3.0  # every page waits for this answer
 MOST_ADDRESSES = 512
 
 
 class Gateway:
-    """Questions to the gateway. Every method but `whose` raises GuardianError (NotRunningError when it is down)."""
+    """Questions to the gateway. Every method raises GuardianError; but for `whose`, NotRunningError when it is down."""
 
     def __init__(self, socket: str) -> None:
         self._socket = socket
@@ -48,7 +49,7 @@ class Gateway:
             if known is not None and now < known[0]:
                 return known[1]
         try:
-            reply = send(self._socket, "whose", address=address)
+            reply = send(self._socket, "whose", reply_seconds=WHOSE_WAIT_SECONDS, address=address)
         except NotRunningError:
             return Whose()
         found = Whose(*(reply[key] for key in Whose._fields))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import re
+import typing
 from collections.abc import Iterable
 from typing import Any
 
@@ -16,7 +17,7 @@ from guardian.web.routing import CHILD, PREFIX, PUBLIC, Endpoint
 from guardian.web.shapes.common import Problem, Struct
 
 REF = "#/components/schemas/{name}"
-_ALWAYS = (400, 403, 405, 413, 421, 503)
+_ALWAYS = (400, 403, 405, 408, 413, 421, 429, 431, 503)
 _SIGNED_IN = (401,)
 _WORDS = {
     400: "the request cannot be read",
@@ -24,12 +25,14 @@ _WORDS = {
     403: "the caller may not do this",
     404: "there is no such thing",
     405: "there is no such method here",
+    408: "the body came too slowly",
     409: "somebody else has changed it meanwhile, or it is there already",
     413: "the body is too large",
     415: "the body is of another type",
     421: "the Host field names another machine",
     422: "some of the request cannot be used",
     429: "too many tries",
+    431: "the head of the request is too large",
     503: "this cannot be done now",
 }
 
@@ -84,11 +87,13 @@ def _operation(endpoint: Endpoint) -> dict[str, Any]:
         "responses": _responses(endpoint),
         "security": []
         if endpoint.scope in (PUBLIC, CHILD)
-        else [{"session": []}, *([{"token": []}] if endpoint.scope != "accounts" else [])],
+        else [{"session": []}, *([] if endpoint.people_only or endpoint.scope == "accounts" else [{"token": []}])],
     }
     if endpoint.body is not None:
-        schema = {"type": "string"} if endpoint.body is str else _reference(endpoint.body)
-        made["requestBody"] = {"required": True, "content": {endpoint.body_media: {"schema": schema}}}
+        made["requestBody"] = {
+            "required": True,
+            "content": {endpoint.body_media: {"schema": _schema(endpoint.body, endpoint.body_media)}},
+        }
     return made
 
 
@@ -107,8 +112,12 @@ def _responses(endpoint: Endpoint) -> dict[str, Any]:
     if endpoint.result is None:
         made: dict[str, Any] = {"204": {"description": "it is done"}}
     else:
-        schema = {"type": "string"} if endpoint.result is str else _reference(endpoint.result)
-        made = {str(endpoint.status): {"description": "it is done", "content": {endpoint.media: {"schema": schema}}}}
+        made = {
+            str(endpoint.status): {
+                "description": "it is done",
+                "content": {endpoint.media: {"schema": _schema(endpoint.result, endpoint.media)}},
+            }
+        }
     codes = {*_ALWAYS, *endpoint.errors}
     if endpoint.scope not in (PUBLIC, CHILD):
         codes |= {*_SIGNED_IN}
@@ -120,6 +129,17 @@ def _responses(endpoint: Endpoint) -> dict[str, Any]:
         codes |= {404}
     problem = {"application/problem+json": {"schema": _reference(Problem)}}
     return made | {str(code): {"description": _WORDS[code], "content": problem} for code in sorted(codes)}
+
+
+def _schema(kind: Any, media: str) -> dict[str, Any]:
+    """The schema of a result or a body: a shape, a list of one, text, or the YAML that a text is."""
+    if kind is str and media == "application/yaml":
+        return {"type": "object", "description": "a household file, as docs/configuration.md tells"}
+    if kind is str:
+        return {"type": "string"}
+    if typing.get_origin(kind) is list:
+        return {"type": "array", "items": _reference(typing.get_args(kind)[0])}
+    return _reference(kind)
 
 
 def _reference(shape: type) -> dict[str, str]:

@@ -1,12 +1,14 @@
-"""The frame of the API: endpoints as values, and what turns one into a Starlette route.
+"""The frame of the API: endpoints as values, what they get and what their errors become.
 
-A call of the API is a plain function `(Call) -> result`; it runs in a thread, so it may read SQLite and files. What it
-may raise: `RefusalError` (a status and a code), TextError and ConfigError (422), anything else is a bug (500).
+A call of the API is a plain function `(Call) -> result`; it runs in a thread, so it may read SQLite and files. One that
+streams is an `async def` that returns a Starlette response; it runs in the loop and may block nothing. What a call may
+raise: `RefusalError` (a status and a code), TextError and ConfigError (422), ConflictError (409), another GuardianError
+(503); anything else is a bug (500).
 """
 
 from __future__ import annotations
 
-import logging
+import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -14,13 +16,12 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import msgspec
 
 from guardian.errors import ConfigError, GuardianError, TextError
+from guardian.store.settings import ConflictError
 from guardian.web.shapes.common import FieldProblem, Problem
 
 if TYPE_CHECKING:
     from guardian.web.access import Caller
     from guardian.web.console import Console
-
-log = logging.getLogger(__name__)
 
 B = TypeVar("B")
 PREFIX = "/api/v1"
@@ -50,6 +51,7 @@ class Call(Generic[B]):
     now: float  # epoch seconds
     if_match: int | None  # the revision that the caller has seen
     cookies: list[tuple[str, str, int | None]] = field(default_factory=list)  # to set: name, value, seconds (0 = end)
+    encrypted: bool = False  # the call came over HTTPS
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +70,18 @@ class Endpoint:
     media: str = "application/json"  # of the result; a text result is a str
     body_media: str = "application/json"  # of the body; a text body is a str
     errors: tuple[int, ...] = ()  # besides those that every endpoint may answer
+    people_only: bool = False  # for signed-in persons, never for tokens
 
 
 def explain_error(error: GuardianError) -> Problem:
     """Return an error of a call as what the caller gets."""
     if isinstance(error, RefusalError):
         return Problem(error.status, error.code, str(error), retry_after=error.retry_after)
+    if isinstance(error, ConflictError):
+        return Problem(409, "conflict", "somebody else has changed it meanwhile", str(error))
     if isinstance(error, ConfigError):
+        if isinstance(error.__cause__, sqlite3.Error | OSError):  # nothing that was sent is wrong: the file is
+            return Problem(503, "not-now", "this cannot be done now", str(error), retry_after=5)
         problems = [FieldProblem(problem.where, problem.message) for problem in error.problems]
         return Problem(422, "not-valid", "some of it cannot be used", str(error), problems)
     if isinstance(error, TextError):
@@ -95,7 +102,7 @@ def decode_body(endpoint: Endpoint, raw: bytes) -> Any:
         return msgspec.json.decode(raw, type=endpoint.body)
     except msgspec.ValidationError as error:
         raise RefusalError(422, "not-valid", str(error)) from None
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RefusalError(400, "not-json", f"the body is not JSON: {error}") from None
 
 

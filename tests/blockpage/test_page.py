@@ -16,6 +16,7 @@ from guardian.messages import LANGUAGES, Messages
 from guardian.policy.model import Reason
 
 Block = Callable[..., BlockInfo]
+CONSOLE = "http://guardian.home.arpa:8080"
 VOID = {"meta", "br", "path", "rect", "circle"}
 
 
@@ -58,6 +59,7 @@ def all_pages(pages: Pages, block: Block) -> Callable[[str], list[bytes]]:
     def make(language: str) -> list[bytes]:
         return [
             *(pages.blocked(language, "a.example", block(reason, "", 0.0)) for reason in Reason),
+            *(pages.blocked(language, "a.example", block(reason, "", 0.0), CONSOLE) for reason in Reason),
             pages.mandatory(language, block(Reason.MANDATORY, "mandatory:national")),
             pages.open_again(language, "a.example"),
             pages.home(language, DeviceInfo(True, "Ana")),
@@ -77,7 +79,8 @@ def test_every_page_is_whole_and_asks_for_nothing(all_pages: Callable[[str], lis
         assert ("html", "lang", language) in reader.attributes
         assert not re.search(r"[{}]|javascript:", reader.words)
         links = [value for tag, name, value in reader.attributes if (tag, name) == ("a", "href")]
-        assert all(re.match(r"https://|tel:\d+$|$", link) for link in links)
+        console = re.escape(CONSOLE) + r"/(ask\?(site=[\w.-]+|time=1)|me|me#report)$"
+        assert all(re.match(rf"https://|tel:\d+$|$|{console}", link) for link in links)
         assert len(page) < 16384  # one round trip on any line
 
 
@@ -148,3 +151,80 @@ def test_hostile_names_of_parents_and_lists_stay_text(pages: Pages, block: Block
     page += pages.home("en", DeviceInfo(True, hostile))
     assert b"<script" not in page
     assert b'" onload' not in page
+
+
+def links(page: bytes) -> list[str]:
+    """Where a page leads that is ours."""
+    found = [value for tag, name, value in Reader(page).attributes if (tag, name) == ("a", "href")]
+    return [url.removeprefix(CONSOLE) for url in found if url.startswith(CONSOLE)]
+
+
+ASKABLE = {
+    Reason.RULE: "/ask?site=a.example",
+    Reason.BYPASS: "/ask?site=a.example",
+    Reason.SERVICE: "/ask?site=a.example",
+    Reason.CATEGORY: "/ask?site=a.example",
+    Reason.ALLOW_LIST_ONLY: "/ask?site=a.example",
+    Reason.PAUSE: "/ask?time=1",
+    Reason.SCHEDULE: "/ask?time=1",
+    Reason.MINUTES: "/ask?time=1",
+}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("reason", [*ASKABLE, Reason.REBINDING, Reason.SAFE_SEARCH])  # what parents cannot open
+def test_the_ways_to_the_console(pages: Pages, block: Block, language: str, reason: Reason) -> None:
+    rules = {Reason.SCHEDULE: "schedule:bedtime", Reason.MINUTES: "minutes:60"}
+    info = block(reason, rules.get(reason, ""), "2026-11-24 07:00")
+    own = ["/me", "/me#report"]
+    asked = [ASKABLE[reason]] if reason in ASKABLE else []
+    assert links(pages.blocked(language, "a.example", info, CONSOLE)) == asked + own
+    assert links(pages.blocked(language, "a.example", info._replace(is_named=False), CONSOLE)) == own
+    assert links(pages.blocked(language, "a.example", info)) == []
+
+
+@pytest.mark.parametrize(
+    ("language", "words"),
+    [
+        ("en", ("Ask my parents", "My rules and my time", "Report something that scared me")),
+        ("ro", ("Întreabă părinții", "Regulile mele și timpul meu", "Spune despre ceva ce te-a speriat")),
+        ("ru", ("Спросить родителей", "Мои правила и моё время", "Рассказать о том, что меня напугало")),
+    ],
+)
+def test_the_links_in_each_language(pages: Pages, block: Block, language: str, words: tuple[str, ...]) -> None:
+    info = block(Reason.CATEGORY, "category:gambling")
+    page, alone = (Reader(pages.blocked(language, "a.example", info, url)).words for url in (CONSOLE, ""))
+    for text in words:
+        assert text in page and text not in alone
+    shown = {"en": "Show this page", "ro": "Arată pagina", "ru": "Покажи эту страницу"}[language]
+    assert shown in alone and shown not in page
+
+
+@pytest.mark.parametrize("host", ["192.0.2.7", "2001:db8::7"])
+def test_an_address_is_no_site_to_ask_for(pages: Pages, block: Block, host: str) -> None:
+    assert links(pages.blocked("en", host, block(Reason.RULE), CONSOLE)) == ["/me", "/me#report"]
+
+
+def test_a_hostile_name_stays_inside_its_link(pages: Pages, block: Block) -> None:
+    host = 'a&time=1#"><script>alert(1)</script>.example'
+    (asked, *_), reader = (
+        links(pages.blocked("en", host, block(Reason.RULE), CONSOLE)),
+        Reader(pages.blocked("en", host, block(Reason.RULE), CONSOLE)),
+    )
+    assert asked == "/ask?site=a%26time%3D1%23%22%3E%3Cscript%3Ealert%281%29%3C%2Fscript%3E.example"
+    assert "script" not in reader.tags
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_page_of_the_law_leads_to_no_one_in_the_home(pages: Pages, block: Block, language: str) -> None:
+    """Nobody learns of it: nothing to ask for, nothing that the home keeps."""
+    legal = LegalNotice("Authority of Tests", "Law 1/2026", "https://appeal.example/")
+    page = pages.mandatory(language, block(Reason.MANDATORY, "mandatory:national", legal=legal))
+    assert links(page) == [] and b"guardian.home.arpa" not in page
+    for text in ("Authority of Tests", "Law 1/2026", "https://appeal.example/", "116 111", "report.example"):
+        assert text in page.decode()
+
+
+def test_the_report_has_its_link_where_no_hotline_is_known(messages: Messages, block: Block) -> None:
+    page = Pages(messages, PageSettings()).blocked("en", "a.example", block(Reason.RULE), CONSOLE)
+    assert "/me#report" in links(page) and "Did you see something bad?" in Reader(page).words

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 
 import pytest
 
@@ -235,5 +236,77 @@ def test_new_settings_hold_for_the_next_page(asked: Asked, settings: PageSetting
         assert "Provider" not in body
         assert "This site is closed here" in body
         await page.close()
+
+    asyncio.run(main())
+
+
+async def talk_with_console(
+    asked: Asked, settings: PageSettings, act: Callable[[Endpoint, str], Awaitable[None]]
+) -> None:
+    """Serve a block page beside a console; `act` gets the page's endpoint and the console's URL."""
+    console = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
+    port = console.sockets[0].getsockname()[1]
+    page = BlockPage(
+        [LOOPBACK], asked.explain, asked.describe, replace(settings, console=(Endpoint("127.0.0.1", port),))
+    )
+    await page.start()
+    try:
+        await act(page.addresses[0], f"guardian.home.arpa:{port}")
+    finally:
+        await page.close()
+        console.close()
+        await console.wait_closed()
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "where"),
+    [
+        (get("guardian.home.arpa"), "guardian.home.arpa:{port}/"),
+        (get("guardian"), "guardian.home.arpa:{port}/"),
+        (get("guardian.home.arpa", path="/me?x=1"), "guardian.home.arpa:{port}/me"),
+        (get("guardian.home.arpa", path="//evil.example/"), "guardian.home.arpa:{port}//evil.example/"),
+        (get("localhost"), "guardian.home.arpa:{port}/"),
+        (get("127.0.0.1"), "127.0.0.1:{port}/"),
+        (get("8.8.8.8"), "guardian.home.arpa:{port}/"),  # an address that is not ours is no place to send anybody
+        (b"GET http://guardian.home.arpa HTTP/1.1\r\nHost: x\r\n\r\n", "guardian.home.arpa:{port}/"),
+        (b"GET / HTTP/1.0\r\n\r\n", "guardian.home.arpa:{port}/"),
+    ],
+)
+def test_the_own_name_leads_to_the_console(
+    asked: Asked, settings: PageSettings, request_bytes: bytes, where: str
+) -> None:
+    async def act(endpoint: Endpoint, url: str) -> None:
+        status, fields, body = split(await exchange(endpoint, request_bytes))
+        assert (status, body) == (302, b"")
+        assert fields["Location"] == "http://" + where.format(port=url.rpartition(":")[2])
+        assert fields["Cache-Control"] == "no-store"
+
+    asyncio.run(talk_with_console(asked, settings, act))
+
+
+def test_blocked_pages_lead_to_the_console_and_the_law_does_not(asked: Asked, settings: PageSettings) -> None:
+    async def act(endpoint: Endpoint, url: str) -> None:
+        body = (await exchange(endpoint, get("casino.example"))).decode()
+        assert f'href="http://{url}/ask?site=casino.example"' in body and f'href="http://{url}/me"' in body
+        law = (await exchange(endpoint, get("law.example"))).decode()
+        assert " 451 " in law and url not in law
+        assert (await exchange(endpoint, get("guardian.home.arpa", method="POST"))).startswith(b"HTTP/1.1 405")
+        assert (await exchange(endpoint, get("guardian.home.arpa", path="/favicon.ico"))).startswith(b"HTTP/1.1 404")
+
+    asyncio.run(talk_with_console(asked, settings, act))
+
+
+def test_a_composed_page_leads_to_the_console_as_well(asked: Asked, settings: PageSettings, block: Block) -> None:
+    async def main() -> None:
+        console = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
+        port = console.sockets[0].getsockname()[1]
+        page = BlockPage([], asked.explain, asked.describe, replace(settings, console=(Endpoint("127.0.0.1", port),)))
+        info = block(Reason.CATEGORY, "category:gambling")
+        link = f"http://guardian.home.arpa:{port}/ask?site=casino.example".encode()
+        assert link in await page.compose(info, "casino.example", "127.0.0.9")
+        assert link not in await page.compose(info, "casino.example", "192.168.1.9")  # the console is not for it
+        assert link not in await page.compose(info, "casino.example", "127.0.0.9", with_body=False)
+        console.close()
+        await console.wait_closed()
 
     asyncio.run(main())

@@ -16,7 +16,7 @@ from guardian.devices import Sighting
 from guardian.policy.model import Device, Household
 from guardian.store.history import HistoryWriter
 from guardian.store.history_read import Attempt
-from guardian.store.history_record import OTHER_KIND, Recorder
+from guardian.store.history_record import HELPLINE_BLOCKED, OTHER_KIND, Recorder
 
 Guardian = Callable[..., subprocess.CompletedProcess[str]]
 ZONE = ZoneInfo("Europe/Chisinau")
@@ -117,8 +117,22 @@ def test_names_of_devices(device: str, mac: str, name: str) -> None:
     assert name_device(attempt, HOME, {"06:aa:bb:cc:dd:ee": "galaxy"}) == name
 
 
+def test_a_helpline_that_is_blocked_is_nobodys_attempt() -> None:
+    attempt = Attempt("2026-11-21", "", "", HELPLINE_BLOCKED, 1, int(NOON), int(NOON))
+    assert list(describe([attempt], HOME, {}))[1:] == [f"  this home {tell(HELPLINE_BLOCKED)}"]
+
+
 def test_every_kind_that_the_data_and_the_engine_know_has_words() -> None:
     from guardian.catalogue import load_catalogue
 
     tags = {tag.removeprefix("bypass:") for tag in load_catalogue().tagged if tag.startswith("bypass:")}
-    assert tags | {OTHER_KIND, "dot", "dns", "dns-first", "unreadable", "conflict", "unknown-device"} <= set(_WORDS)
+    assert tags | {
+        OTHER_KIND,
+        HELPLINE_BLOCKED,
+        "dot",
+        "dns",
+        "dns-first",
+        "unreadable",
+        "conflict",
+        "unknown-device",
+    } <= set(_WORDS)

@@ -13,13 +13,14 @@ from pathlib import Path
 
 import dns.message
 import dns.query
+import httpx
 import pytest
 
-from guardian.cli.run import describe_end, prepare, welcome
-from guardian.config import load_config
+from guardian.cli.run import describe_end, prepare, reach, welcome
+from guardian.config import Endpoint, load_config
 from guardian.store.images import map_image
 from guardian.store.settings import load_household
-from tests.gateway.product import CHILD, Running, addresses, assert_clean, environment, wait_for
+from tests.gateway.product import CHILD, Running, addresses, assert_clean, environment, free_port, wait_for
 
 SETTINGS = {"upstreams": {"servers": ["127.0.0.1:1"]}, "lists": {"sources": "sources.yaml"}}
 
@@ -65,7 +66,7 @@ class Supervised(Running):
 
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Supervised]:
-    supervised = Supervised(tmp_path, SETTINGS)
+    supervised = Supervised(tmp_path, SETTINGS | {"web": {"listen": [f"127.0.0.1:{free_port()}"]}})
     yield supervised
     if supervised.process is not None:
         supervised.stop()
@@ -104,7 +105,7 @@ def test_the_first_start(home: Supervised) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_ends_everything(home: Supervised, number: signal.Signals) -> None:
     home.run_all("--offline")
-    assert len(home.processes()) == 2
+    assert len(home.processes()) == 3 and len(home.processes(b"web")) == 1
     assert home.process is not None
     home.process.send_signal(number)
     assert home.process.wait(10) == 0
@@ -172,6 +173,66 @@ def test_no_gateway_is_left_when_the_supervisor_is_killed(home: Supervised) -> N
 
 def is_up(home: Supervised) -> bool:
     return home.run("status").returncode == 0
+
+
+def test_the_console_is_beside_it(home: Supervised) -> None:
+    """Its address and the claim code are printed, they work, and the code is not printed any more once it was used."""
+    home.run_all("--offline")
+    (address,) = [line.split()[-1] for line in home.output().splitlines() if "The parents' console:" in line]
+    (code,) = [line.split()[-1] for line in home.output().splitlines() if "Claim code" in line]
+    body = {"claim_code": code, "name": "Mama", "password": "correct horse", "language": "en", "timezone": "UTC"}
+    assert httpx.post(f"{address}api/v1/claim", json=body, trust_env=False).status_code == 201
+    assert code not in home.log()
+    home.stop()
+    (home.folder / "output").write_text("")
+    home.run_all("--offline")
+    assert "The parents' console:" in home.output() and "Claim code" not in home.output()
+
+
+def test_a_console_that_dies_is_started_again(home: Supervised) -> None:
+    """The gateway does not notice, and the other way round."""
+    home.run_all("--offline")
+    gateway, console = home.status()["pid"], home.processes(b"web")
+    os.kill(next(iter(console)), signal.SIGKILL)
+    wait_for(lambda: home.processes(b"web") - console, 20)
+    assert "the console was ended by SIGKILL (it hung, or memory ran out); starting it again in 0.5 s" in home.log()
+    assert home.status()["pid"] == gateway
+    console = home.processes(b"web")
+    os.kill(gateway, signal.SIGKILL)
+    wait_for(lambda: is_up(home) and home.status()["pid"] != gateway)
+    assert home.processes(b"web") == console
+
+
+def test_a_console_that_cannot_listen_does_not_take_the_home_offline(home: Supervised) -> None:
+    port = int(home.settings["web"]["listen"][0].rpartition(":")[2])
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as other:
+        other.bind(("127.0.0.1", port))
+        other.listen()
+        home.run_all("--offline")
+        assert "The parents' console" not in home.output()
+        assert f"cannot serve the console on 127.0.0.1:{port}" in home.log()
+        assert addresses(home.ask("category-adult.guardian.test", source=CHILD)) == ["127.0.0.1"]
+    wait_for(lambda: can_connect(port), 30)
+
+
+def can_connect(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_without_a_console(home: Supervised) -> None:
+    home.settings["web"] = {"listen": []}
+    home.write()
+    home.run_all("--offline")
+    assert "The parents' console" not in home.output() and home.processes(b"web") == set()
+
+
+@pytest.mark.parametrize(
+    ("host", "reached"),
+    [("0.0.0.0", "127.0.0.1"), ("::", "::1"), ("192.168.1.1", "192.168.1.1"), ("fe80::1%eth0", "fe80::1%eth0")],
+)
+def test_where_something_that_listens_is_reached(host: str, reached: str) -> None:
+    assert reach(Endpoint(host, 8080)) == (reached, 8080)
 
 
 def test_hangup_reloads(home: Supervised) -> None:

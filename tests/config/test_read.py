@@ -16,6 +16,7 @@ from guardian.config import (
     OnFailure,
     QuicMode,
     Strategy,
+    TlsConfig,
     find_config,
     load_config,
     parse_config,
@@ -79,7 +80,13 @@ lists:
   fetch_hours: 6
 history: {path: /run/h.db, snapshot: h.db, retention_days: 7, size_mb: 8, flush_seconds: 10s}
 control: {socket: /run/g.sock, group: guardian}
-web: {listen: ["127.0.0.1:8080"]}
+web:
+  listen: ["127.0.0.1:8080"]
+  clients: [192.0.2.0/24]
+  hosts: [Router.LAN.]
+  claim_code: label
+  tls: {enabled: yes, certificate: c.pem, key: /k.pem}
+  reports: https://hotline.example/reports
 filter: {enabled: yes, lan: [br-lan, wlan0.2], wan: [eth0], on_failure: closed, quic: inspect, queue: 0}
 """
     config = parse_config(text, "/etc/g/guardian.yaml")
@@ -99,6 +106,9 @@ filter: {enabled: yes, lan: [br-lan, wlan0.2], wan: [eth0], on_failure: closed, 
     assert (config.history.path, config.history.snapshot) == ("/run/h.db", "/etc/g/h.db")
     assert config.history.flush_seconds == 10.0
     assert config.control.socket == "/run/g.sock"
+    assert config.web.hosts == ("router.lan",) and [str(network) for network in config.web.clients] == ["192.0.2.0/24"]
+    assert config.web.claim_code == "/etc/g/label" and config.web.reports == "https://hotline.example/reports"
+    assert config.web.tls == TlsConfig(True, "/etc/g/c.pem", "/k.pem")
     assert config.filter.enabled
     assert (config.filter.lan, config.filter.wan) == (("br-lan", "wlan0.2"), ("eth0",))
     assert (config.filter.on_failure, config.filter.quic) == (OnFailure.CLOSED, QuicMode.INSPECT)
@@ -121,6 +131,13 @@ filter: {enabled: yes, lan: [br-lan, wlan0.2], wan: [eth0], on_failure: closed, 
         (
             LEAST + "web: {listen: ['127.0.0.1:80']}\nblock: {page: [127.0.0.1]}",
             "g.yaml:2: '127.0.0.1:80' is already taken by 'block.page'",
+        ),
+        (LEAST + "web: {clients: []}", "g.yaml:2: 'clients' is empty: nobody could open the console"),
+        (LEAST + "web:\n  tls: {key: k.pem}", "g.yaml:3: 'key' needs 'certificate' beside it"),
+        (LEAST + "web:\n  hosts: ['http://x']", "g.yaml:3: 'hosts': 'http://x' is not a host name like guardian.lan"),
+        (
+            LEAST + "web:\n  reports: http://x.example/",
+            "g.yaml:3: 'reports': 'http://x.example/' is not an address like",
         ),
         (LEAST + "language: de", "g.yaml:2: 'language': 'de' is none of ro, ru, en"),
         (LEAST + "log_level: inf", "g.yaml:2: 'log_level': 'inf' is none of debug, info, warning, error, did you mean"),

@@ -13,9 +13,11 @@ from guardian.config.text import (
     Endpoint,
     Transport,
     Upstream,
+    read_address_of_reports,
     read_choice,
     read_duration,
     read_endpoint,
+    read_host,
     read_interface,
     read_network,
     read_number,
@@ -170,6 +172,36 @@ def test_bad_interfaces(text: str) -> None:
         read_interface(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "host"),
+    [("guardian.lan", "guardian.lan"), ("Box.", "box"), ("my_box-1.a", "my_box-1.a"), ("a" * 63, "a" * 63)],
+)
+def test_hosts(text: str, host: str) -> None:
+    assert read_host(text) == host
+
+
+@pytest.mark.parametrize(
+    "text", ["", ".", "a..b", "-a", "a-", "a b", "a:80", "http://a", "a/b", "[::1]", "a" * 64, "ș.lan", "a\n", "*.lan"]
+)
+def test_bad_hosts(text: str) -> None:
+    with pytest.raises(TextError):
+        read_host(text)
+
+
+@pytest.mark.parametrize("text", ["", "https://hotline.example/reports", "http://127.0.0.1:8000/x", "http://[::1]/"])
+def test_addresses_of_reports(text: str) -> None:
+    assert read_address_of_reports(text) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["hotline.example", "http://hotline.example/", "ftp://127.0.0.1/", "https://", "https://[x/", "https://a:x/"],
+)
+def test_bad_addresses_of_reports(text: str) -> None:
+    with pytest.raises(TextError):
+        read_address_of_reports(text)
+
+
 @given(st.text(max_size=60) | st.text(alphabet="tls:/[]@?.=1a,%\0", max_size=40))
 def test_any_text_is_a_value_or_a_text_error(text: str) -> None:
     for read in (
@@ -180,6 +212,8 @@ def test_any_text_is_a_value_or_a_text_error(text: str) -> None:
         read_duration(0, 9),
         read_number(0, 9),
         read_interface,
+        read_host,
+        read_address_of_reports,
     ):
         try:
             read(text)

@@ -171,10 +171,11 @@ class Router:
         )
         self.home = household()
         self.recorder = Recorder(UTC)
+        self.moved: set[bytes] = set()
 
     def make(self) -> FlowFilter:
         devices = DeviceMap(self.home)
-        around = Surroundings(devices.find, self.recorder, self._compose_page, lambda: None)
+        around = Surroundings(devices.find, self.recorder, self._compose_page, lambda: None, self.moved.update)
         return FlowFilter(self.config, policy_of(self.home), LISTS, around)
 
     async def _compose_page(self, answer: Answer) -> bytes:

@@ -13,12 +13,13 @@ import pytest
 
 from guardian.config import HistoryConfig
 from guardian.devices import Sighting
+from guardian.errors import GuardianError
 from guardian.gateway.memory import DAYS_OF_USE, Memory, visibility_by_device
 from guardian.leases import LeaseFiles
 from guardian.names import parse_name
 from guardian.policy.model import Device, Household, Profile, Visibility
-from guardian.resolver.clients import Client
 from guardian.store.history_read import HistoryReader
+from guardian.store.history_record import HELPLINE_BLOCKED
 from tests.store.history_home import all_bytes
 
 MAC, OTHER_MAC = bytes.fromhex("02005e770010"), bytes.fromhex("02005e770020")
@@ -140,14 +141,62 @@ def test_names_of_unnamed_devices_go_with_their_profile(path: str, memory: Memor
 def test_sightings_are_noted_now_and_then(tmp_path: Path, memory: Memory) -> None:
     leases = tmp_path / "leases"
     leases.write_text("0 02:00:5e:77:00:10 10.77.0.10 Tablet *\n")
-    clients = [Client(ADDRESS, MAC, "tablet", False, 10), Client(ADDRESS, None, "", False, 10)]
-    clients[0].seen = clients[1].seen = True
-    memory.note_sightings(clients, LeaseFiles((str(leases),)))
-    (sighting,) = memory.known.take_changes()
-    assert (sighting.mac, sighting.addresses, sighting.hostname) == (MAC, (ADDRESS,), "tablet")
-    assert clients[0].seen is False
-    memory.note_sightings(clients, LeaseFiles((str(leases),)))
+    memory.note_sightings([(MAC, ADDRESS, 1000.0), (OTHER_MAC, b"", 1001.0)], LeaseFiles((str(leases),)))
+    assert sorted(memory.known.take_changes()) == [
+        Sighting(MAC, 1000.0, 1000.0, (ADDRESS,), "tablet"),
+        Sighting(OTHER_MAC, 1001.0, 1001.0, (), ""),
+    ]
     assert memory.known.take_changes() == ()
+
+
+def attempts(path: str) -> list[tuple[str, str, str, int, int, int]]:
+    with HistoryReader(path) as history:
+        return [(row.device, row.mac, row.kind, row.times, row.first, row.last) for row in history.attempts()]
+
+
+def test_a_lost_helpline_is_noted_once_a_day_of_nobody_and_without_its_hour(path: str, memory: Memory) -> None:
+    began = datetime.combine(datetime.now(UTC).date(), datetime.min.time(), UTC).timestamp()
+    for second in (1.0, 40_000.0, 86_399.0):
+        memory.note_lost_helpline(began + second)
+    memory.note_lost_helpline(began - 5.0)  # the day before
+    memory.flush()
+    memory.writer.drain()
+    today, yesterday = int(began), int(began) - 86400
+    assert attempts(path) == [
+        ("", "", HELPLINE_BLOCKED, 1, today, today),
+        ("", "", HELPLINE_BLOCKED, 1, yesterday, yesterday),
+    ]
+
+
+def test_erasing_leaves_nothing_in_memory_in_the_file_or_in_its_copy(tmp_path: Path, path: str) -> None:
+    copy = str(tmp_path / "copy.db")
+    memory = Memory(HistoryConfig(path, copy, flush_seconds=1000.0), home())
+    memory.writer.start()
+    note(memory)
+    memory.known.see(MAC, ADDRESS, "tablet", time.time())
+    memory.flush()
+    memory.writer.drain()
+    note(memory)  # gathered, not yet written
+    memory.known.see(OTHER_MAC, ADDRESS, "phone", time.time())
+    asyncio.run(memory.erase())
+    assert len(memory.known) == 0 and memory.recorder.take() is None
+    data = all_bytes(tmp_path)
+    for secret in (NAME.encode(), MAC.hex(":").encode(), b"tablet", b"phone"):
+        assert secret not in data
+    note(memory)  # and it goes on
+    memory.flush()
+    memory.writer.close()
+    with HistoryReader(copy) as history:
+        assert history.totals().blocked == 1 and history.known_devices() == ()
+
+
+def test_erasing_that_fails_is_told(path: str) -> None:
+    Path(path).mkdir()
+    memory = Memory(HistoryConfig(path), home())
+    memory.writer.start()
+    with pytest.raises(GuardianError, match="cannot be erased"):
+        asyncio.run(memory.erase())
+    memory.writer.close()
 
 
 def test_a_batch_is_due_after_its_seconds(path: str) -> None:

@@ -189,6 +189,21 @@ def test_watched_flows_count_and_refused_or_undecided_ones_do_not(flows: Home) -
     assert used(flows, "ion") > 1.0 and used(flows, "ana") == 0.0
 
 
+def test_whose_packets_were_carried_is_told_once(flows: Home) -> None:
+    flows.judge(20001, "youtube")
+    flows.sample()
+    flows.counter.take_moved()
+    flows.sample()
+    assert flows.counter.take_moved() == set()  # the flow is there, and nothing moved
+    flows.send(20001, 3)
+    flows.sample()
+    assert flows.counter.take_moved() == {HERE}
+    assert flows.counter.take_moved() == set()
+    flows.send(20004, 3)  # with a helpline
+    flows.sample()
+    assert flows.counter.take_moved() == set()
+
+
 def test_time_with_a_helpline_is_nobodys_business(flows: Home) -> None:
     flows.judge(20004, "youtube")
     assert flows.go_on(14, 20004) == set()

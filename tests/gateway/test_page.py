@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.gateway.product import ADULT, CHILD, GROUNDED, NEWCOMER, Running, Upstream, run_tool, running
+from tests.gateway.product import ADULT, CHILD, GROUNDED, NEWCOMER, Running, Upstream, run_tool, running, wait_for
+from tests.web.product import console
 
 
 def fetch(gateway: Running, host: str, source: str = CHILD, *more: str) -> tuple[int, str]:
@@ -84,3 +85,43 @@ def test_it_follows_a_reload(upstream: Upstream, tmp_path: Path) -> None:
         assert "Ana-Maria" in fetch(gateway, "guardian.home.arpa")[1]
         gateway.control("pause", id="matei", until=time.time() + 3600)
         assert fetch(gateway, "www.open.example", "127.0.0.4")[0] == 403
+
+
+LANGUAGES = {
+    "en": ("Ask my parents", "My rules and my time", "Report something that scared me"),
+    "ro": ("Întreabă părinții", "Regulile mele și timpul meu", "Spune despre ceva ce te-a speriat"),
+    "ru": ("Спросить родителей", "Мои правила и моё время", "Рассказать о том, что меня напугало"),
+}
+
+
+def test_the_ways_to_a_running_console_and_none_without_it(tmp_path: Path) -> None:
+    """A real `guardian web` beside the gateway: it comes, it goes, it comes back."""
+    with console(tmp_path, claimed=False) as served:
+        base = f"http://guardian.home.arpa:{served.web_port}"
+        for language, words in LANGUAGES.items():
+            wish = ("-H", f"Accept-Language: {language}")
+            code, answer = fetch(served, "blocked.example", CHILD, *wish)
+            assert code == 403
+            for text, link in zip(words, ("ask?site=blocked.example", "me", "me#report"), strict=True):
+                assert text in answer and f'href="{base}/{link}"' in answer
+            assert f'href="{base}/ask?time=1"' in fetch(served, "www.open.example", GROUNDED, *wish)[1]
+            code, law = fetch(served, "mandatory.guardian.test", CHILD, *wish)
+            assert code == 451 and base not in law
+        unnamed = fetch(served, "www.open.example", NEWCOMER)[1]
+        assert "/ask" not in unnamed and f'href="{base}/me"' in unnamed
+        code, answer = fetch(served, "guardian.home.arpa", ADULT)
+        assert code == 302 and f"\nLocation: {base}/\n" in answer
+        assert served.child().get("!/me").status_code in (200, 503)  # 503: its pages are not built here
+        served.stop_web()
+        wait_for(lambda: fetch(served, "guardian.home.arpa", ADULT)[0] == 200, 15, 0.5)
+        assert base not in fetch(served, "blocked.example")[1]
+        served.start_web()
+        wait_for(lambda: fetch(served, "guardian.home.arpa", ADULT)[0] == 302, 15, 0.5)
+
+
+def test_an_encrypted_console_has_another_scheme(tmp_path: Path) -> None:
+    with console(tmp_path, claimed=False, settings={"web": {"tls": {"enabled": True}}}) as served:
+        code, answer = fetch(served, "guardian.home.arpa", ADULT)
+        assert code == 302 and f"Location: https://guardian.home.arpa:{served.web_port}/" in answer
+        assert fetch(served, "blocked.example")[0] == 403
+        assert "Traceback" not in served.web_log()

@@ -12,7 +12,7 @@ from guardian import __version__
 from guardian.config import Endpoint
 from guardian.gateway.status import format_endpoint, read_own_memory
 from guardian.store.images import map_image
-from tests.gateway.product import CHILD, Running, Upstream, running
+from tests.gateway.product import CHILD, Running, Upstream, running, wait_for
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,8 @@ def test_every_part(home: Running, upstream: Upstream) -> None:
     assert server["label"] == f"udp://127.0.0.1:{upstream.port}" and server["healthy"] and 0 < server["rtt"] < 1000
     assert status["lists"]["starter_only"] and status["lists"]["names"] > 1000
     assert status["lists"]["addresses"]["entries"] > 200 and status["lists"]["addresses"]["error"] == ""
-    assert status["history"]["running"] and status["history"]["error"] == ""
+    wait_for(lambda: home.status()["history"]["running"])  # it is opened beside the answers
+    assert home.status()["history"]["error"] == ""
     assert 0 < status["memory"]["private"] <= status["memory"]["resident"]
     assert status["household"]["profiles"] == 5 and status["household"]["devices"] == 4
 

@@ -98,6 +98,7 @@ def test_the_edge_is_the_one_that_changes_this_name(home: Callable[..., Policy],
         Profile("kid", "Kid", categories=frozenset({"gambling"}), services=policy.household.profiles[0].services)
     )
     assert tell(always, "www.bet365.com", now).sentence == "Blocked: category gambling (list entry bet365.com)."
+    assert tell(always, "www.bet365.com", now).change == FOREVER
 
 
 LIMITS = (GroupMinutes("youtube", (30,) * 7), GroupMinutes("group:games", (), 100), GroupMinutes("other", (), 0))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from guardian.policy.model import FOREVER, DayException, Schedule, Window
 from guardian.policy.posix_tz import parse_posix_tz
-from guardian.policy.schedule import active_window, local_date, next_change, next_midnight
+from guardian.policy.schedule import active_window, local_date, next_change, next_midnight, start_of_day, windows_on
 
 CHISINAU = ZoneInfo("Europe/Chisinau")
 DAILY = frozenset(range(7))
@@ -195,3 +195,49 @@ def test_midnight_is_the_first_moment_of_another_date(zone: str) -> None:
             now = begin + hour * 3600 + 0.5
             midnight = next_midnight(tz, now)
             assert local_date(tz, midnight) > local_date(tz, midnight - 1) == local_date(tz, now)
+
+
+@pytest.mark.parametrize(("zone", "days"), CASES)
+def test_a_day_starts_with_its_first_moment(zone: object, days: list[date]) -> None:
+    for near in days:
+        for day in (near + timedelta(days=shift) for shift in range(-2, 3)):
+            began = start_of_day(zone, day)  # type: ignore[arg-type]
+            assert local_date(zone, began) == day  # type: ignore[arg-type]
+            assert local_date(zone, began - 1) == day - timedelta(days=1)  # type: ignore[arg-type]
+
+
+def test_a_date_that_was_skipped_starts_with_the_next_one() -> None:
+    samoa = ZoneInfo("Pacific/Apia")  # there was no 2011-12-30
+    assert start_of_day(samoa, date(2011, 12, 30)) == start_of_day(samoa, date(2011, 12, 31))
+    assert local_date(samoa, start_of_day(samoa, date(2011, 12, 30))) == date(2011, 12, 31)
+
+
+def test_a_day_of_twenty_three_and_of_twenty_five_hours() -> None:
+    for day, hours in ((date(2026, 3, 29), 23), (date(2026, 10, 25), 25), (date(2026, 6, 10), 24)):
+        assert start_of_day(CHISINAU, day + timedelta(days=1)) - start_of_day(CHISINAU, day) == hours * 3600
+
+
+@settings(max_examples=60)
+@given(st.data())
+def test_the_windows_of_a_day_are_those_that_the_clock_meets(data: st.DataObject) -> None:
+    day = data.draw(st.sampled_from([date(2026, 6, 10), date(2028, 2, 29), date(2026, 12, 31)]))  # no clock changes
+    schedule = data.draw(schedules(day))
+    found = windows_on(schedule, day)
+    assert all(0 <= window.start < window.end <= 1440 and not window.days for window in found)
+    assert list(found) == sorted(found, key=lambda window: (window.start, window.end, window.label))
+    began = start_of_day(CHISINAU, day)
+    for minute in range(0, 1440, 7):
+        expected = active_window(schedule, CHISINAU, began + minute * 60) is not None
+        assert any(window.start <= minute < window.end for window in found) == expected
+
+
+def test_the_windows_of_a_day_hold_the_morning_of_last_night_and_its_exception() -> None:
+    week = (Window(DAILY, 21 * 60, 7 * 60), Window(frozenset({2}), 15 * 60, 16 * 60, "homework"))
+    off = DayException(date(2026, 6, 10), ())
+    wednesday = windows_on(Schedule(week), date(2026, 6, 10))
+    assert [(window.start, window.end, window.label) for window in wednesday] == [
+        (0, 420, "bedtime"), (900, 960, "homework"), (1260, 1440, "bedtime"),
+    ]  # fmt: skip
+    free = windows_on(Schedule(week, (off,)), date(2026, 6, 10))
+    assert [(window.start, window.end) for window in free] == [(0, 420)]
+    assert [(w.start, w.end) for w in windows_on(Schedule(week, (off,)), date(2026, 6, 11))] == [(1260, 1440)]

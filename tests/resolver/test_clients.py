@@ -240,6 +240,15 @@ def test_those_who_ask_are_kept_when_idle_ones_go(engine: Engine) -> None:
     assert len(engine.clients.by_address) == 2
 
 
+def test_who_asked_is_told_once_those_behind_a_proxy_too(engine: Engine) -> None:
+    engine.client()
+    behind = engine.clients.find_behind(engine.client(PROXY), CHILD_MAC, NOON)
+    assert {client.address for client in engine.clients.take_seen()} == {CHILD, PROXY, b""}
+    assert engine.clients.take_seen() == []
+    engine.clients.find_behind(engine.client(PROXY), CHILD_MAC, NOON)
+    assert behind in engine.clients.take_seen()
+
+
 def test_strangers_leave_nothing_behind(engine: Engine) -> None:
     for number in range(1000):
         assert engine.clients.find(b"\x08" + number.to_bytes(3), NOON) is None

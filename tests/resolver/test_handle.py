@@ -352,6 +352,19 @@ def test_facts_of_blocks_name_the_tag(engine: Engine) -> None:
     assert outcome.fact == ("block", "category", "category:gambling")
 
 
+def test_a_mandatory_list_in_a_helplines_way_is_told_when_it_is_found(engine: Engine) -> None:
+    lost: list[bool] = []
+    engine.handler.lose_helpline = lambda: lost.append(True)
+    packet = make_query("help.example")
+    engine.feed(packet, "help.example. 60 CNAME illegal.example.\nillegal.example. 60 A 192.0.2.1")
+    assert texts(engine.ask(packet)) == ["help.example. 10 IN A 192.168.1.1"]  # the block page
+    assert lost
+    before = len(lost)
+    engine.feed(make_query("www.example"), "www.example. 60 CNAME illegal.example.\nillegal.example. 60 A 192.0.2.1")
+    engine.ask(make_query("www.example"))
+    assert len(lost) == before  # no helpline
+
+
 # Behind dnsmasq
 
 

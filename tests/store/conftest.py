@@ -134,6 +134,7 @@ def make_household(draw: st.DrawFn, catalogue: Catalogue) -> Household:
         new_device_profile=draw(st.sampled_from(["", *known])),
         rules=draw(make_rules()),
         language=draw(st.sampled_from(["ro", "ru", "en"])),
+        country=draw(st.sampled_from(["", "md", "ro"])),
     )
 
 

@@ -12,6 +12,7 @@ from guardian.names import parse_name
 from guardian.store.history import HistoryWriter
 from guardian.store.history_read import (
     Attempt,
+    BlockedCount,
     CategoryCount,
     DayCount,
     DeviceMinutes,
@@ -19,7 +20,10 @@ from guardian.store.history_read import (
     HistoryError,
     HistoryReader,
     HourTotals,
+    KindCount,
+    NameCount,
     Totals,
+    Tries,
     UsedMinutes,
 )
 from guardian.store.history_record import Recorder
@@ -174,3 +178,88 @@ def test_minutes_come_back_after_a_restart(path: str) -> None:
             DeviceMinutes("2026-10-24", "tablet", "", 0.75),
             DeviceMinutes("2026-10-24", "tablet", "youtube", 0.75),
         ]
+
+
+def test_the_tries_of_several_devices_add_up(path: str) -> None:
+    recorder = Recorder()
+    for hour, device, name, action, count in (
+        (HOUR - 2, "tablet", "a.example", "block", 1),
+        (HOUR - 1, "tablet", "a.example", "block", 2),
+        (HOUR - 1, "phone", "b.example", "allow", 4),
+        (HOUR - 1, "phone", "b.example", "rewrite", 8),
+        (HOUR, "phone", "a.example", "block", 16),
+        (HOUR, "else", "a.example", "block", 32),
+        (HOUR, "", "a.example", "block", 64),
+    ):
+        add(recorder, hour, device, name, action, count)
+    write(path, recorder.take())
+    with HistoryReader(path) as reader:
+        mine = reader.tries(["tablet", "phone"])
+        assert mine == Tries(
+            [HourTotals(HOUR - 2, 0, 1), HourTotals(HOUR - 1, 12, 2), HourTotals(HOUR, 0, 16)],
+            [
+                KindCount("block", "category", "category:games", 19),
+                KindCount("rewrite", "default", "", 8),
+                KindCount("allow", "default", "", 4),
+            ],
+        )
+        assert reader.tries(["tablet"], HOUR - 1, HOUR).hours == [HourTotals(HOUR - 1, 0, 2)]
+        assert reader.tries([]) == reader.tries(["nobody"]) == Tries([], [])
+        assert reader.tries(['") OR 1=1 --', "tablet"]).hours == reader.tries(["tablet"]).hours
+        for device in ("tablet", "phone", "else"):  # the same as the older questions say
+            assert reader.tries([device]).hours == reader.by_hour(device=device)
+
+
+def test_blocked_names_of_several_devices(path: str) -> None:
+    recorder = Recorder()
+    for hour, device, name, action, count in (
+        (HOUR - 1, "tablet", "a.example", "block", 2),
+        (HOUR, "tablet", "a.example", "block", 3),
+        (HOUR, "phone", "a.example", "block", 4),
+        (HOUR, "phone", "c.example", "allow", 64),
+        (HOUR, "else", "d.example", "block", 64),
+    ):
+        add(recorder, hour, device, name, action, count)
+    write(path, recorder.take())
+    with HistoryReader(path) as reader:
+        assert reader.blocked_names(["tablet", "phone"]) == [
+            NameCount("tablet", "a.example", "category", "category:games", 5, HOUR * 3600 + 3),
+            NameCount("phone", "a.example", "category", "category:games", 4, HOUR * 3600 + 4),
+        ]
+        assert [found.queries for found in reader.blocked_names(["tablet", "phone"], since=HOUR)] == [4, 3]
+        assert len(reader.blocked_names(["tablet", "phone"], limit=1)) == 1
+        assert reader.blocked_names([]) == []
+
+
+def test_what_stopped_a_device_by_tag(path: str) -> None:
+    recorder = Recorder()
+    for hour, device, count in ((HOUR - 3, "tablet", 5), (HOUR, "tablet", 16), (HOUR, "phone", 20), (HOUR, "else", 19)):
+        add(recorder, hour, device, "a.example", "block", count)
+    add(recorder, HOUR, "phone", "b.example", "allow", 64)
+    recorder.add(HOUR, "phone", None, "block", "bypass", "bypass:vpn", 3, NOW, NAMES)
+    write(path, recorder.take())
+    games = "category:games"
+    with HistoryReader(path) as reader:
+        assert reader.blocked_by_tag(["category"], least=20) == [
+            BlockedCount("tablet", "category", games, 21, HOUR - 3, HOUR),
+            BlockedCount("phone", "category", games, 20, HOUR, HOUR),
+        ]
+        assert reader.blocked_by_tag(["bypass"]) == [BlockedCount("phone", "bypass", "bypass:vpn", 3, HOUR, HOUR)]
+        assert len(reader.blocked_by_tag(["bypass", "category"])) == 4
+        assert reader.blocked_by_tag(["category"], since=HOUR, least=20)[0].device == "phone"
+
+
+def test_minutes_of_one_profile(path: str) -> None:
+    recorder = Recorder()
+    for day, profile, of, minutes in (
+        ("2026-10-20", "ana", "", 5.0), ("2026-10-23", "ana", "", 7.5), ("2026-10-23", "ana", "youtube", 2.5),
+        ("2026-10-23", "ion", "", 9.0),
+    ):  # fmt: skip
+        recorder.note_minutes(day, profile, of, minutes)
+    write(path, recorder.take())
+    with HistoryReader(path) as reader:
+        assert reader.profile_minutes("ana", "2026-10-21") == [
+            UsedMinutes("2026-10-23", "ana", "", 7.5), UsedMinutes("2026-10-23", "ana", "youtube", 2.5),
+        ]  # fmt: skip
+        assert len(reader.profile_minutes("ana")) == 3
+        assert reader.profile_minutes("nobody") == []

@@ -224,6 +224,21 @@ def test_made_up_macs_fill_no_memory_and_hide_no_named_device() -> None:
     assert batch.attempts[AttemptKey(day, "", "00:00:00:00:00:00", "doh")].times == 2
 
 
+def test_a_mirror_is_told_the_same_and_drops_the_same() -> None:
+    recorder = Recorder()
+    recorder.mirror = Recorder()
+    for visibility in Visibility:
+        for reason, tag in (("category", "category:games"), ("helpline", "helpline"), ("mandatory", "mandatory:x")):
+            recorder.add(HOUR, visibility.value, X, "block", reason, tag, 2, NOW, visibility)
+    recorder.add(HOUR, "late", None, "block", "category", "category:games", 2, NOW, Visibility.NAMES)
+    recorder.add_name(HOUR, "late", X, "block", "category", "category:games", 2, NOW)
+    recorder.note_attempt("late", None, "vpn", 3, NOW)
+    mirrored, kept = recorder.mirror.take(), recorder.take()
+    assert mirrored == kept and kept is not None and kept.queries == 14
+    recorder.note_minutes("2026-10-24", "ana", "", 1.0)  # nothing that is told live
+    assert recorder.mirror.take() is None
+
+
 def test_minutes_add_up_and_each_visibility_keeps_what_it_may() -> None:
     recorder = Recorder()
     day = "2026-10-24"

@@ -12,6 +12,7 @@ from guardian.store.words import read_timezone
 EXPECTED = """
 timezone: Europe/Chisinau
 language: ro
+country: md
 new_devices: ana
 profiles:
   ana:

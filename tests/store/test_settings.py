@@ -21,7 +21,19 @@ from guardian.errors import ConfigError, TextError
 from guardian.policy.model import FOREVER, Action, Bonus, Device, Household, Profile
 from guardian.policy.rules import parse_rule
 from guardian.store.migrations import migrate
-from guardian.store.settings import add_bonus, list_changes, load_household, open_settings, save_household, set_pause
+from guardian.store.settings import (
+    ConflictError,
+    Entry,
+    add_bonus,
+    edit_household,
+    list_changes,
+    load_household,
+    open_settings,
+    read_journal,
+    read_revision,
+    save_household,
+    set_pause,
+)
 from guardian.store.settings_schema import MIGRATIONS
 from guardian.store.words import read_timezone
 
@@ -117,6 +129,54 @@ def test_bonuses(tmp_path: Path) -> None:
     assert len(list_changes(path)) == 5
 
 
+def test_the_journal_can_be_said_in_any_language(tmp_path: Path) -> None:
+    path = str(tmp_path / "settings.db")
+    assert read_journal(path, 10) == []
+    save_household(path, make_household(1), who="mum", what="imported", kind="restored", details={"file": "Аня.yaml"})
+    set_pause(path, profile="p1", until=99.5, who="dad")
+    set_pause(path, device="d1", until=FOREVER, who="dad")
+    set_pause(path, device="d1", until=0.0, who="dad")
+    add_bonus(path, "p1", Bonus(date(2026, 12, 9), 20, "group:games"), who="mum")
+    add_bonus(path, "p1", Bonus(date(2026, 12, 9), 5), who="mum")
+    lines = read_journal(path, 10)
+    assert [line.id for line in lines] == [6, 5, 4, 3, 2, 1]
+    assert [(line.entry.kind, line.entry.details) for line in lines] == [
+        ("bonus", {"profile": "Profile 1", "minutes": 5}),
+        ("bonus", {"profile": "Profile 1", "minutes": 20, "of": "group:games"}),
+        ("resume", {"device": "Device 1"}),
+        ("pause", {"device": "Device 1"}),
+        ("pause", {"profile": "Profile 1", "until": 99}),
+        ("restored", {"file": "Аня.yaml"}),
+    ]
+    assert [line.id for line in read_journal(path, 2, before=4)] == [3, 2]
+    assert read_journal(path, 2, before=1) == []
+
+
+def test_several_lines_for_one_change_told_by_the_change(tmp_path: Path) -> None:
+    path = str(tmp_path / "settings.db")
+    told: list[Entry] = []
+    details: dict[str, str | int] = {}
+
+    def change(household: Household) -> Household:
+        assert household == make_household(1)
+        details["name"] = "two"
+        told.extend([Entry("mum", "one"), Entry("mum", "two", "kind", details)])
+        return make_household(2)
+
+    assert edit_household(path, told, change, lambda: make_household(1)) == 2
+    assert [line.entry for line in read_journal(path, 9)] == [Entry("mum", "two", "kind", {"name": "two"}), told[0]]
+    assert load_household(path) == make_household(2)
+    with pytest.raises(ConflictError):
+        edit_household(path, told, change, lambda: make_household(1), revision=1)
+
+    def fail(household: Household) -> Household:
+        raise TextError("no")
+
+    with pytest.raises(TextError):
+        edit_household(path, Entry("mum", "three"), fail, lambda: make_household(1))
+    assert (read_revision(path), load_household(path)) == (2, make_household(2))
+
+
 def make_old_file(path: Path) -> None:
     """What the first version of Guardian wrote."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
@@ -135,6 +195,8 @@ def test_a_reader_understands_the_file_of_an_older_guardian(tmp_path: Path) -> N
     assert household is not None
     (profile,) = household.profiles
     assert (profile.minutes, profile.week_minutes, profile.safe_search.enabled) == ((60,) * 7, None, True)
+    assert household.country == ""
+    assert read_journal(str(path), 5) == []
     assert (profile.strict, profile.group_minutes, profile.bonuses, profile.language) == (False, (), (), "ru")
     assert path.read_bytes() == before
     add_bonus(str(path), "p1", Bonus(date(2026, 12, 24), 5))  # the next writer brings it up to date

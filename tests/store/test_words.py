@@ -16,6 +16,7 @@ from guardian.store.words import (
     format_days,
     format_moment,
     format_time,
+    read_country,
     read_days,
     read_device_address,
     read_end,
@@ -144,3 +145,10 @@ def test_zones() -> None:
 def test_bad_zones(text: str) -> None:
     with pytest.raises(TextError):
         read_timezone(text)
+
+
+def test_read_country() -> None:
+    assert [read_country(text) for text in ("", "md", "RO")] == ["", "md", "ro"]
+    for text in ("m", "mda", "м2", "md\n", " md"):
+        with pytest.raises(TextError, match="is not a country"):
+            read_country(text)

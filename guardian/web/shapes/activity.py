@@ -155,7 +155,7 @@ class Activity(Struct):
     profile: str
     visibility: Visibility
     days: list[DayOfUse]  # one a day, the oldest first, days without use too
-    hours: list[HourOfTries]
+    hours: list[HourOfTries]  # those that have any, in order
     allowed: int
     blocked: int
     kinds: list[BlockedKind]  # the most frequent first

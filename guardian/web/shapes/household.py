@@ -217,5 +217,12 @@ class Change(Struct):
     text: str
 
 
+class Page(Struct):
+    """Which lines of the journal: the last ones, or those before a line (its id)."""
+
+    before: Annotated[int, Meta(ge=1, le=2**53)] | None = None
+    limit: Annotated[int, Meta(ge=1, le=200)] = 50
+
+
 class Changes(Struct):
     changes: list[Change]  # the newest first

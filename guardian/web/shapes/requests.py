@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from guardian.web.shapes.activity import Allowance, Next, State
-from guardian.web.shapes.common import Moment, Note, Struct
-from guardian.web.shapes.household import Visibility, Window, YouTubeMode
+from guardian.web.shapes.common import Language, Moment, Note, Struct
+from guardian.web.shapes.household import Text, Visibility, Window, YouTubeMode
 
 RequestState = Literal["open", "granted", "refused", "expired"]
 
@@ -46,6 +46,7 @@ class Request(Struct):
 
 class Requests(Struct):
     requests: list[Request]  # open ones first, then the newest
+    names: dict[str, Text] = {}  # of the categories and services in `why`, by tag: helpers may not read the catalogue
 
 
 class Reply(Struct):
@@ -71,7 +72,7 @@ class ChildRules(Struct):
 
     filtered: bool
     offline: list[Window]
-    today: list[Window]  # the windows of today, exceptions applied; `days` is empty
+    today: list[Window]  # the windows of today, exceptions applied, cut at midnight; `days` is empty
     categories: list[str]
     services: list[str]  # blocked at all hours
     service_hours: list[str]  # open at some hours only
@@ -93,6 +94,12 @@ class ChildRequest(Struct):
     answered_by: str
 
 
+class Wish(Struct):
+    """In which language the child's page speaks of helplines; else the profile's, or the household's."""
+
+    language: Language | None = None
+
+
 class ChildPage(Struct):
     """The child's own page. `known: false` = a device that nobody has named; then the rules of new devices are told."""
 
@@ -111,6 +118,7 @@ class ChildPage(Struct):
     requests: list[ChildRequest]  # of this profile, the newest first
     can_ask: bool  # False when too many are open, or the device is nobody's
     helplines: list[HelplineInfo]
+    names: dict[str, Text] = {}  # of all categories, services and groups that this page names, by tag
 
 
 class NewReport(Struct):
@@ -135,4 +143,5 @@ class ReportState(Struct):
 
     address: str  # where they go; "" = nowhere yet
     queued: int
-    sent: int
+    sent: int  # within 90 days
+    lost: int = 0  # within 90 days: refused by the hotline, or nobody took them for 30 days

@@ -6,17 +6,17 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from guardian.web.shapes.common import Name, Struct
+from guardian.web.shapes.common import Language, Name, Struct
 
 
 class ConsoleSettings(Struct):
     login_from_children: bool  # whether a child's device may open the sign-in
-    notify_languages: str  # language of delivered messages
+    notify_languages: Language  # of delivered messages
 
 
 class ConsoleChange(Struct):
     login_from_children: bool | None = None
-    notify_languages: Annotated[str, Meta(pattern=r"^(ro|ru|en)$")] | None = None
+    notify_languages: Language | None = None
 
 
 class Channel(Struct):

@@ -1,5 +1,6 @@
 /** Calls of the console's API. Types come from its OpenAPI document: `schema.d.ts` (npm run types). */
 
+import { noteAnswer, noteSilence } from './reach.svelte'
 import type { FieldProblem, Problem } from './schema'
 
 export class ApiError extends Error {
@@ -50,9 +51,11 @@ async function call<T>(method: string, path: string, body: unknown, options: Opt
   try {
     response = await fetch(address, { method, headers, body: payload, signal: options.signal, credentials: 'same-origin' })
   } catch (error) {
-    if (error instanceof DOMException && error.name === 'AbortError') throw error
+    if (options.signal?.aborted) throw error
+    noteSilence()
     throw new ApiError(0, 'offline', 'the box does not answer')
   }
+  noteAnswer()
   if (!response.ok) {
     const problem = (await response.json().catch(() => null)) as Problem | null
     if (response.status === 401) onSignedOut()

@@ -35,17 +35,17 @@ export function useTimezone(zone: string): void {
 
 /** The text of a key with its values put in: plain text, for {text} in markup only, never for {@html}. */
 export function t(key: string, values: Values = {}): string {
-  const found = state.texts[key]
-  if (found === undefined) return key
+  if (!has(key)) return key
+  const found = state.texts[key] as Text
   const text =
     typeof found === 'string'
       ? found
       : (found[new Intl.PluralRules(state.language).select(Number(values.count))] ?? found.other ?? key)
-  return text.replace(/\{(\w+)\}/g, (whole, name: string) => (name in values ? String(values[name]) : whole))
+  return text.replace(/\{(\w+)\}/g, (whole, name: string) => (Object.hasOwn(values, name) ? String(values[name]) : whole))
 }
 
 export function has(key: string): boolean {
-  return key in state.texts
+  return Object.hasOwn(state.texts, key)
 }
 
 function format(options: Intl.DateTimeFormatOptions): Intl.DateTimeFormat {

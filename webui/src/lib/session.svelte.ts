@@ -1,6 +1,6 @@
 /** Who is signed in. */
 
-import { get, remove, setCsrf, setSignedOutHandler } from './api'
+import { ApiError, get, remove, setCsrf, setSignedOutHandler } from './api'
 import type { Session, Start } from './schema'
 
 const state = $state<{ start: Start | null; session: Session | null }>({ start: null, session: null })
@@ -19,24 +19,45 @@ export function signIn(session: Session): void {
   setCsrf(session.csrf)
 }
 
+/** The box has its first parent now. */
+export function noteClaimed(): void {
+  if (state.start) state.start = { ...state.start, claimed: true }
+}
+
 export async function signOut(): Promise<void> {
-  await remove('/session')
+  try {
+    await remove('/session')
+  } catch (error) {
+    if (!isSignedOut(error)) throw error
+  }
   forget()
 }
 
-function forget(): void {
+export function forget(): void {
   state.session = null
   setCsrf('')
 }
 
-/** Ask what there is: whether the box is claimed, and whether a session is still open. */
+function isSignedOut(error: unknown): boolean {
+  return error instanceof ApiError && error.status === 401
+}
+
+async function findSession(): Promise<Session | null> {
+  try {
+    return await get<Session>('/session')
+  } catch (error) {
+    // 403: a child's device, where nobody may sign in.
+    if (isSignedOut(error) || (error instanceof ApiError && error.status === 403)) return null
+    throw error
+  }
+}
+
+/** Ask what there is: whether the box is claimed, and whether a session is still open. Raises ApiError. */
 export async function loadSession(): Promise<void> {
   setSignedOutHandler(forget)
-  state.start = await get<Start>('/start')
-  if (!state.start.claimed) return
-  try {
-    signIn(await get<Session>('/session'))
-  } catch {
-    forget()
-  }
+  // Both at once: each answer is a walk to the box and back.
+  const [start, session] = await Promise.all([get<Start>('/start'), findSession()])
+  if (session) signIn(session)
+  else forget()
+  state.start = start
 }

@@ -1,4 +1,5 @@
 import child from './en/child.json'
 import common from './en/common.json'
+import words from './en/words.json'
 
-export default { ...common, ...child }
+export default { ...common, ...words, ...child }

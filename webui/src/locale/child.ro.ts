@@ -1,4 +1,5 @@
 import child from './ro/child.json'
 import common from './ro/common.json'
+import words from './ro/words.json'
 
-export default { ...common, ...child }
+export default { ...common, ...words, ...child }

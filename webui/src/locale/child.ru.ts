@@ -1,4 +1,5 @@
 import child from './ru/child.json'
 import common from './ru/common.json'
+import words from './ru/words.json'
 
-export default { ...common, ...child }
+export default { ...common, ...words, ...child }

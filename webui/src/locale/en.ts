@@ -8,5 +8,6 @@ import requests from './en/requests.json'
 import profile from './en/profile.json'
 import devices from './en/devices.json'
 import settings from './en/settings.json'
+import words from './en/words.json'
 
-export default { ...common, ...setup, ...session, ...home, ...activity, ...alerts, ...requests, ...profile, ...devices, ...settings }
+export default { ...common, ...words, ...setup, ...session, ...home, ...activity, ...alerts, ...requests, ...profile, ...devices, ...settings }

@@ -8,5 +8,6 @@ import requests from './ro/requests.json'
 import profile from './ro/profile.json'
 import devices from './ro/devices.json'
 import settings from './ro/settings.json'
+import words from './ro/words.json'
 
-export default { ...common, ...setup, ...session, ...home, ...activity, ...alerts, ...requests, ...profile, ...devices, ...settings }
+export default { ...common, ...words, ...setup, ...session, ...home, ...activity, ...alerts, ...requests, ...profile, ...devices, ...settings }

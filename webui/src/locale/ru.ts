@@ -8,5 +8,6 @@ import requests from './ru/requests.json'
 import profile from './ru/profile.json'
 import devices from './ru/devices.json'
 import settings from './ru/settings.json'
+import words from './ru/words.json'
 
-export default { ...common, ...setup, ...session, ...home, ...activity, ...alerts, ...requests, ...profile, ...devices, ...settings }
+export default { ...common, ...words, ...setup, ...session, ...home, ...activity, ...alerts, ...requests, ...profile, ...devices, ...settings }

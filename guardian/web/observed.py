@@ -1,0 +1,183 @@
+"""What the gateway and the history say now, for pages that must be there even when one of them is not."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from datetime import date, timedelta, tzinfo
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from guardian import __version__
+from guardian.errors import GuardianError
+from guardian.policy.model import Household, Reason
+from guardian.policy.schedule import local_date, start_of_day
+from guardian.store.history_read import (
+    Attempt,
+    BlockedCount,
+    HistoryError,
+    HistoryReader,
+    HourTotals,
+    KindCount,
+    Tries,
+)
+from guardian.web.cards import Presence
+from guardian.web.shapes.activity import GatewayState
+from guardian.web.shapes.devices import Devices
+
+if TYPE_CHECKING:
+    from guardian.web.console import Console
+
+log = logging.getLogger(__name__)
+
+LEAST_BURST = 20  # blocked tries of one category by one device on one day: fewer are no burst
+_SETTLED_SECONDS = 2 * 3600  # after a day's end the gateway has written all of it: it flushes every hour at the latest
+
+
+class DayOfBlocks(NamedTuple):
+    """What one device was stopped by on one local day."""
+
+    day: str  # ISO date
+    found: BlockedCount
+
+
+class Observed(NamedTuple):
+    """All that alerts are made of. `status` is None when the gateway does not answer."""
+
+    status: dict[str, Any] | None
+    attempts: tuple[Attempt, ...] = ()
+    blocks: tuple[DayOfBlocks, ...] = ()
+    hosts: tuple[tuple[str, str], ...] = ()  # (MAC, host name): hostile text
+    history_error: str = ""
+
+
+def read_status(console: Console) -> dict[str, Any] | None:
+    """Return what the gateway says of itself, None when it does not answer."""
+    try:
+        return console.gateway.status()
+    except GuardianError as error:
+        log.info("event=no-status error=%r", str(error))
+        return None
+
+
+def find_presence(devices: Devices) -> dict[str, Presence]:
+    """Return who is here, by device id."""
+    return {state.device.id: Presence(state.online, state.last_seen or 0.0) for state in devices.named}
+
+
+def make_state(console: Console, status: dict[str, Any] | None, now: float) -> GatewayState:
+    """Return whether the home is protected."""
+    home = console.home()[0]
+    mandatory = read_mandatory_today(console, now)
+    if status is None:
+        created = home.lists.created
+        return GatewayState(False, __version__, None, False, home.lists.name_count, created or None, "", mandatory)
+    lists = status["lists"]
+    return GatewayState(
+        running=True,
+        version=str(status["version"]),
+        started=float(status["started"]),
+        flow_filter=bool(status["filter"]["enabled"]),
+        names=int(lists["names"]),
+        lists_created=float(lists["created"]) or None,
+        lists_error=str(lists["error"] or lists["addresses"]["error"]),
+        mandatory_today=mandatory,
+    )
+
+
+def read_mandatory_today(console: Console, now: float) -> int:
+    """Return how often mandatory lists have blocked today in the whole home; 0 when the history cannot be read."""
+    today = local_date(console.household().tz, now).isoformat()
+    try:
+        with console.history() as history:
+            return sum(found.queries for found in history.mandatory_days(today) if found.day == today)
+    except HistoryError as error:
+        log.info("event=no-history error=%r", str(error))
+        return 0
+
+
+def read_blocked_today(console: Console, now: float) -> dict[str, int]:
+    """Return the tries that were stopped today by device id; nothing when the history cannot be read."""
+    tz = console.household().tz
+    since = int(start_of_day(tz, local_date(tz, now)) // 3600)
+    try:
+        with console.history() as history:
+            return {found.device: found.blocked for found in history.by_device(since)}
+    except HistoryError as error:
+        log.info("event=no-history error=%r", str(error))
+        return {}
+
+
+def observe(console: Console, household: Household, status: dict[str, Any] | None, days: int, now: float) -> Observed:
+    """Return what alerts of the last `days` local days are made of."""
+    today = local_date(household.tz, now)
+    chosen = [today - timedelta(days=back) for back in range(days)]
+    try:
+        with console.history() as history:
+            oldest = chosen[-1].isoformat()
+            since = int(start_of_day(household.tz, chosen[-1]) // 3600)
+            attempts = tuple(found for found in history.attempts(since) if found.day >= oldest)
+            blocks = tuple(found for day in chosen for found in _read_blocks(history, household.tz, day, now))
+            hosts = tuple((seen.mac.hex(":"), seen.hostname) for seen in history.known_devices())
+    except HistoryError as error:
+        log.info("event=no-history error=%r", str(error))
+        return Observed(status, history_error=str(error))
+    return Observed(status, attempts, blocks, hosts)
+
+
+def read_tries(history: HistoryReader, tz: tzinfo, devices: Sequence[str], days: Sequence[date], now: float) -> Tries:
+    """Return what these device ids tried together on some local days (in order). Raises HistoryError."""
+    hours: list[HourTotals] = []
+    kinds: dict[tuple[str, str, str], int] = {}
+    for since, until, is_settled in _list_spans(history, tz, days, now):
+        found = (
+            _settled_tries(history.path, tuple(devices), since, until)
+            if is_settled
+            else history.tries(devices, since, until)
+        )
+        hours += found.hours
+        for action, reason, tag, queries in found.kinds:
+            kinds[action, reason, tag] = kinds.get((action, reason, tag), 0) + queries
+    return Tries(hours, [KindCount(*kind, queries) for kind, queries in kinds.items()])
+
+
+def _read_blocks(history: HistoryReader, tz: tzinfo, day: date, now: float) -> Iterator[DayOfBlocks]:
+    for since, until, is_settled in _list_spans(history, tz, [day], now):
+        found = _settled_blocks(history.path, since, until) if is_settled else _ask_blocks(history, since, until)
+        yield from (DayOfBlocks(day.isoformat(), block) for block in found)
+
+
+def _list_spans(
+    history: HistoryReader, tz: tzinfo, days: Sequence[date], now: float
+) -> Iterator[tuple[int, int, bool]]:
+    """Yield each day as hours since the epoch, from and until, and whether nothing more will be written about it.
+
+    Days before the oldest hour that is kept are left out: they were never kept, or erased meanwhile.
+    """
+    oldest = history.oldest_hour()
+    for day in days:
+        since, until = (int(start_of_day(tz, each) // 3600) for each in (day, day + timedelta(days=1)))
+        if oldest is not None and oldest < until:
+            yield since, until, until * 3600 + _SETTLED_SECONDS < now
+
+
+# What a past day was like stays, so it is read once. These hold no name of a site; what of it may be shown, and whether
+# the device is still one of the household, is decided anew by who asks.
+
+
+@lru_cache(maxsize=100)
+def _settled_blocks(path: str, since: int, until: int) -> tuple[BlockedCount, ...]:
+    with HistoryReader(path) as history:
+        return _ask_blocks(history, since, until)
+
+
+@lru_cache(maxsize=200)
+def _settled_tries(path: str, devices: tuple[str, ...], since: int, until: int) -> Tries:
+    with HistoryReader(path) as history:
+        return history.tries(devices, since, until)
+
+
+def _ask_blocks(history: HistoryReader, since: int, until: int) -> tuple[BlockedCount, ...]:
+    category = Reason.CATEGORY.value
+    found = history.blocked_by_tag((Reason.BYPASS.value, category), since, until)
+    return tuple(block for block in found if block.reason != category or block.queries >= LEAST_BURST)

@@ -1,0 +1,156 @@
+"""The pages of `webui/`, as they were built into `guardian/web/static`: files in memory, compressed once."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import threading
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from starlette.responses import Response
+
+from guardian.store import accounts
+from guardian.web.security import Head, is_childs, read_cookie
+
+if TYPE_CHECKING:
+    from guardian.web.console import Console
+
+STATIC = os.path.join(os.path.dirname(__file__), "static")
+CONSOLE_PAGE, CHILD_PAGE = "/index.html", "/child.html"
+CHILD_PATHS = ("me", "ask")
+LEAST_COMPRESSED = 512  # bytes; below that compression gains nothing
+MAX_FILE_BYTES = 4 * 1024 * 1024
+NOT_BUILT = """\
+The pages of the console have not been built. In the checkout: scripts/build-webui
+(it needs Node.js 20 or newer; the wheel and the packages bring them ready-made).
+"""
+
+_TYPES = {
+    ".css": "text/css; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".ico": "image/x-icon",
+    ".js": "text/javascript; charset=utf-8",
+    ".json": "application/json",
+    ".png": "image/png",
+    ".svg": "image/svg+xml",
+    ".txt": "text/plain; charset=utf-8",
+    ".webmanifest": "application/manifest+json",
+    ".webp": "image/webp",
+    ".woff2": "font/woff2",
+}
+_PACKED = (".png", ".webp", ".woff2")  # compressed by nature
+_FOREVER = "public, max-age=31536000, immutable"  # names below assets/ hold a hash of the content
+_ASK_AGAIN = "no-cache"  # may be kept, but asked about each time
+_NO_STORE = "no-store"
+
+
+class File(NamedTuple):
+    body: bytes
+    packed: bytes  # gzip, or b"" where that gains nothing
+    media: str
+    tag: str
+    cache: str
+
+
+class Pages:
+    """Answers everything that is not the API. Any thread may ask."""
+
+    def __init__(self, folder: str = STATIC) -> None:
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._seen: int | None = None
+        self._files: dict[str, File] = {}
+        self._files_now()
+
+    def answer(self, console: Console, head: Head, path: str) -> Response:
+        """Return the answer to a request for `path`. Raises GuardianError."""
+        if head.method not in ("GET", "HEAD"):
+            return _plain(405, "There is no such method here.\n", allow="GET, HEAD")
+        files = self._files_now()
+        if CONSOLE_PAGE not in files or CHILD_PAGE not in files:
+            return _plain(503, NOT_BUILT)
+        file = files.get(path)
+        if file is not None and path not in (CONSOLE_PAGE, CHILD_PAGE):
+            return _make_response(head, file)
+        if not path.startswith("/"):
+            return _plain(404, "There is no such page.\n")
+        words = path.removeprefix("/").removesuffix("/").split("/")
+        if path == "/" and self._goes_to_child(console, head):
+            return Response(status_code=302, headers={"location": "/me"})
+        if words[0] in CHILD_PATHS and len(words) == 1:
+            return _make_response(head, files[CHILD_PAGE], _NO_STORE)
+        # Paths of the console are its own affair; what looks like a file, and is none, is missing.
+        is_root = words == [""]
+        if words[0] == "assets" or "." in words[-1] or not (is_root or set(words).isdisjoint(("", ".", ".."))):
+            return _plain(404, "There is no such page.\n")
+        return _make_response(head, files[CONSOLE_PAGE], _NO_STORE)
+
+    def _goes_to_child(self, console: Console, head: Head) -> bool:
+        if not is_childs(console, head.address):
+            return False
+        secret = read_cookie(head)
+        return not secret or accounts.find_session(console.store, accounts.hash_secret(secret), time.time()) is None
+
+    def _files_now(self) -> dict[str, File]:
+        """The files, read again when they were built again."""
+        try:
+            seen = os.stat(f"{self._folder}{CONSOLE_PAGE}").st_mtime_ns
+        except OSError:
+            seen = None
+        with self._lock:
+            if seen != self._seen or (seen is not None and not self._files):
+                self._files = _read_files(self._folder) if seen is not None else {}
+                self._seen = seen
+            return self._files
+
+
+def _read_files(folder: str) -> dict[str, File]:
+    files = {}
+    for place, _, names in os.walk(folder):
+        for name in names:
+            path = os.path.join(place, name)
+            media = _TYPES.get(os.path.splitext(name)[1])
+            if media is None or os.path.getsize(path) > MAX_FILE_BYTES:
+                continue  # also the .gz files: they come with their own file
+            address = "/" + os.path.relpath(path, folder).replace(os.sep, "/")
+            files[address] = _read_file(path, address, media)
+    return files
+
+
+def _read_file(path: str, address: str, media: str) -> File:
+    with open(path, "rb") as file:
+        body = file.read()
+    packed = b""
+    if len(body) >= LEAST_COMPRESSED and not path.endswith(_PACKED):
+        try:
+            with open(f"{path}.gz", "rb") as file:
+                packed = file.read()
+        except FileNotFoundError:
+            packed = gzip.compress(body, 9, mtime=0)
+    tag = f'"{hashlib.sha256(body).hexdigest()[:20]}"'
+    return File(body, packed, media, tag, _FOREVER if address.startswith("/assets/") else _ASK_AGAIN)
+
+
+def _make_response(head: Head, file: File, cache: str = "") -> Response:
+    headers = {"etag": file.tag, "cache-control": cache or file.cache}
+    if file.packed:
+        headers["vary"] = "accept-encoding"
+    if file.tag in (tag.strip().removeprefix("W/") for tag in head.field("if-none-match").split(",")):
+        return Response(status_code=304, headers=headers)
+    if file.packed and _takes_gzip(head.field("accept-encoding")):
+        return Response(file.packed, headers=headers | {"content-encoding": "gzip", "content-type": file.media})
+    return Response(file.body, headers=headers | {"content-type": file.media})
+
+
+def _takes_gzip(field: str) -> bool:
+    for part in field.lower().split(","):
+        coding, _, weight = part.replace(" ", "").partition(";q=")
+        if coding in ("gzip", "*"):
+            return weight.rstrip("0.") != "" or weight == ""
+    return False
+
+
+def _plain(status: int, text: str, **headers: str) -> Response:
+    return Response(text, status, headers | {"content-type": "text/plain; charset=utf-8"})

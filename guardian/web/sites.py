@@ -1,0 +1,47 @@
+"""Sites as people write or paste them."""
+
+from __future__ import annotations
+
+import re
+
+from guardian.errors import TextError
+from guardian.names import format_name
+from guardian.policy.rules import parse_pattern
+
+_LINK = re.compile(r"[a-z][a-z0-9+.-]{0,30}://\S+", re.IGNORECASE)
+_INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
+
+
+def read_site(text: str) -> bytes:
+    """Return the wire name of a site in a text that a person pasted: a name, a link, or a sentence with a link.
+
+    Takes any case, international names, ports, paths, a final dot, and the signs of a rule (`=`, `*.`). Raises
+    TextError with words for people.
+    """
+    text = _INVISIBLE.sub("", text).strip()
+    link = _LINK.search(text)
+    host = link[0].partition("://")[2] if link else text.removeprefix("//")
+    host = re.split(r"[/?#\\\s]", host, maxsplit=1)[0].rpartition("@")[2]
+    if host.startswith("[") or host.count(":") > 1:
+        raise TextError("this is an address made of numbers; write the name of a site, like example.com")
+    host = host.partition(":")[0].removeprefix("=").removeprefix("*.").rstrip(".,;!)\"'»”").lstrip("(\"'«„“")
+    pattern = parse_pattern(host)
+    if pattern.glob is not None or "." not in pattern.text:
+        raise TextError(f"'{host[:80]}' is not the whole name of a site, like example.com")
+    return pattern.base
+
+
+def show_site(name: bytes) -> str:
+    """Return a wire name as people read it: A-labels become letters where they are well made."""
+    return ".".join(_show_label(label) for label in format_name(name).split("."))
+
+
+def _show_label(label: str) -> str:
+    if not label.startswith("xn--"):
+        return label
+    import idna
+
+    try:
+        return idna.decode(label)
+    except (idna.IDNAError, UnicodeError):  # nobody can own such a name, but somebody may paste it
+        return label

@@ -1,0 +1,47 @@
+"""Changes that several calls make."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+
+import pytest
+
+from guardian.policy.model import Bonus, Device, Household, Profile
+from guardian.web.changes import find_device, find_profile, give_bonus, replace_device, replace_profile
+from guardian.web.routing import RefusalError
+
+OLD, RECENT = Bonus(date(2026, 11, 14), 10), Bonus(date(2026, 11, 15), 10, "youtube")
+HOME = Household(
+    "UTC",
+    UTC,
+    (Profile("ana", "Ana", bonuses=(OLD, RECENT)), Profile("ion", "Ion")),
+    (Device("tv", "TV", "ana"), Device("pc", "PC", "ion")),
+)
+NOW = datetime(2026, 11, 23, 20, 14, tzinfo=UTC).timestamp()
+
+
+def test_find() -> None:
+    assert find_profile(HOME, "ion").name == "Ion"
+    assert find_device(HOME, "pc").name == "PC"
+    for find in (find_profile, find_device):
+        with pytest.raises(RefusalError) as refused:
+            find(HOME, "nobody")
+        assert (refused.value.status, refused.value.code) == (404, "not-found")
+
+
+def test_replace() -> None:
+    changed = replace_profile(HOME, Profile("ion", "Ioan"))
+    assert [profile.name for profile in changed.profiles] == ["Ana", "Ioan"]
+    moved = replace_device(HOME, Device("tv", "TV", "ion"))
+    assert [device.profile for device in moved.devices] == ["ion", "ion"]
+
+
+def test_give_bonus() -> None:
+    home = give_bonus(HOME, "ana", 30, "", NOW)
+    assert home.profiles[0].bonuses == (RECENT, Bonus(date(2026, 11, 23), 30))
+    home = give_bonus(give_bonus(home, "ana", 15, "", NOW), "ana", 5, "youtube", NOW)
+    assert home.profiles[0].bonuses[1:] == (Bonus(date(2026, 11, 23), 45), Bonus(date(2026, 11, 23), 5, "youtube"))
+    assert give_bonus(home, "ana", 1440, "", NOW).profiles[0].bonuses[-1] == Bonus(date(2026, 11, 23), 1440)
+    assert home.profiles[1] == HOME.profiles[1]
+    with pytest.raises(RefusalError):
+        give_bonus(HOME, "nobody", 5, "", NOW)

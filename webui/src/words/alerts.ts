@@ -1,0 +1,44 @@
+/** Alerts in words. */
+
+import { has, t } from '../lib/i18n.svelte'
+import type { Alert } from '../lib/schema'
+import { nameOf } from './names.svelte'
+
+/** Ways around the filter that have words of their own, as `guardian alerts` knows them. */
+const BYPASS_KINDS = new Set([
+  'doh', 'dot', 'dns', 'dns-first', 'vpn', 'proxy', 'tor', 'relay', 'canary', 'ech', 'unreadable', 'conflict', 'safe-search',
+])
+
+function kindOf(alert: Alert): string {
+  return BYPASS_KINDS.has(alert.of) ? alert.of : 'other'
+}
+
+function tagOf(alert: Alert): string {
+  return alert.of.includes(':') ? alert.of : `category:${alert.of}`
+}
+
+/** What happened, and what it means. */
+export function tellAlert(alert: Alert): { title: string; about: string } {
+  if (alert.kind === 'bypass') {
+    const kind = kindOf(alert)
+    return { title: t(`alerts.kind_${kind}`), about: t(`alerts.kind_${kind}_about`) }
+  }
+  return { title: t(`alerts.${alert.kind}`, { name: nameOf(tagOf(alert)) }), about: t(`alerts.${alert.kind}_about`) }
+}
+
+/** What a parent can do, for actions that are advice; "" for those that lead somewhere or change something. */
+export function tellAdvice(alert: Alert): string {
+  switch (alert.action.kind) {
+    case 'ask':
+      if (alert.kind !== 'burst') return t('alerts.ask_text')
+      return t(tagOf(alert) === 'category:self_harm' ? 'alerts.ask_self_harm' : 'alerts.ask_burst')
+    case 'update-lists':
+      return t('alerts.update_text')
+    case 'check': {
+      const key = `alerts.check_${alert.kind}`
+      return t(has(key) ? key : 'alerts.check_other')
+    }
+    default:
+      return ''
+  }
+}
