@@ -54,10 +54,14 @@ class NotRunningError(GuardianError):
     """No gateway listens on the control socket."""
 
 
+class SilentError(GuardianError):
+    """A gateway listens, but it does not answer in time, or it ended before it did."""
+
+
 def send(path: str, verb: str, *, reply_seconds: float = REPLY_SECONDS, **arguments: Any) -> dict[str, Any]:
     """Send one request to the gateway behind `path` and return its reply.
 
-    Raises NotRunningError when nobody listens, GuardianError when the gateway refuses or does not answer.
+    Raises NotRunningError when nobody listens, SilentError when nobody answers, GuardianError when the gateway refuses.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(reply_seconds)
@@ -69,7 +73,7 @@ def send(path: str, verb: str, *, reply_seconds: float = REPLY_SECONDS, **argume
             connection.sendall(_pack({"verb": verb, **arguments}))
             line = _read_line(connection)
         except OSError as error:
-            raise GuardianError(f"{path}: the gateway does not answer: {error}") from None
+            raise SilentError(f"{path}: the gateway does not answer: {error}") from None
     return _read_reply(path, line)
 
 
@@ -105,6 +109,8 @@ def _pack(message: Mapping[str, Any]) -> bytes:
 def _explain_no_connection(path: str, error: OSError) -> GuardianError:
     if isinstance(error, FileNotFoundError | ConnectionRefusedError):
         return NotRunningError(f"no gateway is running (nobody listens on {path})")
+    if isinstance(error, BlockingIOError | TimeoutError):  # as many wait for it already as may
+        return SilentError(f"{path}: the gateway does not answer: {error.strerror or error}")
     return GuardianError(f"{path}: {error.strerror or error}")
 
 

@@ -76,6 +76,28 @@ class _AddressMap:
         return ""
 
 
+class Owner(NamedTuple):
+    """Whose a device is, by the household. Empty parts are not known."""
+
+    device: str  # its id
+    profile: str  # the id of the profile whose rules hold for it
+    name: str  # of the device
+    is_child: bool  # a named device whose profile is filtered and has an age band
+
+
+def find_owner(household: Household, device: str) -> Owner:
+    """Return whose the device with an id is; for "" and ids that are gone the profile for new devices holds."""
+    known = next((each for each in household.devices if each.id == device), None)
+    wanted = household.new_device_profile if known is None else known.profile
+    profile = next((profile for profile in household.profiles if profile.id == wanted), None)
+    return Owner(
+        device=device if known is not None else "",
+        profile=profile.id if profile is not None else "",
+        name=known.name if known is not None else "",
+        is_child=known is not None and profile is not None and profile.filtered and bool(profile.age_band),
+    )
+
+
 class Sighting(NamedTuple):
     """A device as the network shows it, named by parents or not."""
 

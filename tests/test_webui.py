@@ -322,3 +322,36 @@ def test_the_types_are_those_of_the_document() -> None:
     done = run_node(*words)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == (SOURCE / "lib" / "schema.d.ts").read_text(encoding="utf-8").strip()
+
+
+# The build
+
+
+@pytest.mark.parametrize("has_build", [True, False])
+def test_without_node_and_network_an_older_build_stays_in_use(tmp_path: Path, has_build: bool) -> None:
+    """A machine that cannot build must still start what is there, and say so."""
+    for folder in ("src", "public"):
+        (tmp_path / "webui" / folder).mkdir(parents=True)
+    for name in ("index.html", "child.html", "vite.config.ts", "svelte.config.js", "package-lock.json"):
+        shutil.copy(WEBUI / name, tmp_path / "webui" / name)
+    (tmp_path / "scripts").mkdir()
+    script = Path(shutil.copy(ROOT / "scripts" / "build-webui", tmp_path / "scripts" / "build-webui"))
+    page = tmp_path / "guardian" / "web" / "static" / "index.html"
+    page.parent.mkdir(parents=True)
+    if has_build:
+        page.write_text("older")
+    programs = tmp_path / "bin"  # all that a small machine has, and no node
+    programs.mkdir()
+    for name in ("bash", "env", "dirname", "find", "flock", "rm"):
+        program = shutil.which(name)
+        assert program, name
+        (programs / name).symlink_to(program)
+    done = subprocess.run(
+        [script], env={"PATH": str(programs)}, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert "there is no Node.js" in done.stderr
+    if has_build:
+        assert (done.returncode, page.read_text()) == (0, "older"), done.stderr
+        assert "an older build is in use" in done.stderr
+    else:
+        assert done.returncode == 1 and "there are none yet" in done.stderr

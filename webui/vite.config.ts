@@ -15,7 +15,7 @@ export default defineConfig({
       input: { index: 'index.html', child: 'child.html' },
       // A router answers one request after the other: what all pages share is one file, not twenty.
       output: {
-        advancedChunks: {
+        codeSplitting: {
           groups: [
             { name: 'svelte', test: /node_modules/ },
             { name: 'shared', test: /src\/(components|lib|words)\//, minShareCount: 2 },

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from guardian.devices import DeviceMap
+from guardian.devices import DeviceMap, find_owner
 from guardian.errors import GuardianError
 from guardian.gateway.memory import Memory
 from guardian.gateway.presence import Presence
@@ -21,7 +21,6 @@ from guardian.policy.model import Household
 log = logging.getLogger(__name__)
 
 DISCARD_PORT = 9  # RFC 863
-_NOBODY = {"device": "", "profile": "", "name": "", "is_child": False, "mac": "", "hostname": ""}
 
 
 class Identity:
@@ -103,23 +102,14 @@ class Identity:
                 self._presence.note(address, mac, second)
 
     def describe(self, text: str) -> dict[str, Any]:
-        """Return whose a text address is, with the keys of the verb `whose`. Raises GuardianError for no address.
-
-        A child's device is a named one whose profile is filtered and has an age band.
-        """
+        """Return whose a text address is, with the keys of the verb `whose`. Raises GuardianError for no address."""
         try:
             address = plain_address(ipaddress.ip_address(text.partition("%")[0]).packed)
         except ValueError:
             raise GuardianError(f"{text[:64]!r} is no address") from None
         mac = self.mac_of(address)
-        found = self._devices.find(address, mac)
-        device = next((device for device in self._household.devices if device.id == found), None)
-        wanted = device.profile if device is not None else self._household.new_device_profile
-        profile = next((profile for profile in self._household.profiles if profile.id == wanted), None)
-        told: dict[str, Any] = _NOBODY | {"device": found, "profile": profile.id if profile else ""}
-        if device is not None:
-            told["name"] = device.name
-            told["is_child"] = profile is not None and profile.filtered and bool(profile.age_band)
+        owner = find_owner(self._household, self._devices.find(address, mac))
+        told: dict[str, Any] = owner._asdict() | {"mac": "", "hostname": ""}
         if mac is not None:
             seen = self._memory.known.get(mac)
             told["mac"] = mac.hex(":")

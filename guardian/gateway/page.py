@@ -12,7 +12,7 @@ from guardian.config import Config
 from guardian.errors import TextError
 from guardian.home import Home
 from guardian.names import format_name, parse_name
-from guardian.policy.decide import judge, judge_answer
+from guardian.policy.decide import Posture, judge, judge_answer
 from guardian.policy.model import Action, Decision, Kind
 from guardian.resolver.cache import Cache, make_key
 from guardian.resolver.clients import Client, Clients
@@ -62,7 +62,7 @@ class PageFacts:
             name = parse_name(host)
         except TextError:
             return None
-        decision = self._judge(client, name)
+        decision = self.judge(client.posture, name)
         if decision.action is not Action.BLOCK:
             return None
         return self._inform(decision, client.device, client.posture.profile, now)
@@ -89,9 +89,9 @@ class PageFacts:
             is_named=bool(device),
         )
 
-    def _judge(self, client: Client, name: bytes) -> Decision:
-        """The decision about a name, also by what its answer led to."""
-        lists, posture = self.home.lists, client.posture
+    def judge(self, posture: Posture, name: bytes) -> Decision:
+        """Return the decision about a wire name (lower case), also by what its last answer led to."""
+        lists = self.home.lists
         decision = judge(posture, Kind.DNS_QUERY, name, lists.lookup(name))
         if decision.action is not Action.ALLOW:
             return decision

@@ -33,6 +33,7 @@ from guardian.home import load_home, make_state
 from guardian.interfaces import list_addresses
 from guardian.names import is_below
 from guardian.policy.model import Decision, Reason
+from guardian.policy.posture import posture_of
 from guardian.policy.usage import Usage
 from guardian.resolver.answer import Blocker
 from guardian.resolver.cache import Cache, Entry, Limits
@@ -390,6 +391,10 @@ class Gateway:
         if self._page is not None:
             self._page_facts.home = home
             self._page.use(self._page_facts.settings(config))
+
+    def judge_site(self, device: str, name: bytes, now: float) -> Decision:
+        """Return the decision about a wire name for a named device (by id), also by what its last answer led to."""
+        return self._page_facts.judge(posture_of(self.policy, device, now), name)
 
     def pause(self, name: str, until: float) -> None:
         """Pause a profile or device id until a moment (epoch seconds, 0 = not), on top of what parents set."""

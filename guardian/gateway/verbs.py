@@ -14,7 +14,7 @@ from guardian.errors import GuardianError
 from guardian.gateway.live import Reader
 from guardian.gateway.status import cache_status, format_endpoint, lists_status, query_status, read_own_memory
 from guardian.names import parse_name
-from guardian.policy.model import FOREVER
+from guardian.policy.model import FOREVER, Reason
 
 if TYPE_CHECKING:
     from guardian.gateway.process import Gateway
@@ -34,6 +34,7 @@ class Verbs:
             "pause": self.pause,
             "whose": self.whose,
             "presence": self.presence,
+            "explain": self.explain,
             "erase": self.erase,
         }
         self.streaming: dict[str, Stream] = {"events": self.events}
@@ -77,6 +78,23 @@ class Verbs:
         gateway.look_around()
         known, find = gateway.memory.known, gateway.identity.find
         return {"devices": gateway.presence.describe(known, find, time.time(), time.monotonic())}
+
+    async def explain(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Tell what happens now when the named device `device` asks for `host`, also by what its answer leads to.
+
+        `until` is None for a decision that no clock changes. Which mandatory list holds a name is not told.
+        """
+        gateway, device = self._gateway, str(request.get("device", ""))
+        if device not in {known.id for known in gateway.home.household.devices}:
+            raise GuardianError(f"no device has the id {device[:64]!r}")
+        name = parse_name(str(request.get("host", "")))
+        decision = gateway.judge_site(device, name, time.time())
+        return {
+            "action": decision.action.value,
+            "reason": decision.reason.value,
+            "rule": "" if decision.reason is Reason.MANDATORY else decision.rule,
+            "until": decision.until if math.isfinite(decision.until) else None,
+        }
 
     async def events(self, request: dict[str, Any]) -> Reader:
         """Tell what happens from now on."""

@@ -90,6 +90,24 @@ def windows_on(schedule: Schedule, day: date) -> tuple[Window, ...]:
     return tuple(sorted(found, key=lambda window: (window.start, window.end, window.label)))
 
 
+def windows_starting(schedule: Schedule, day: date) -> tuple[Window, ...]:
+    """Return the windows that start on a local date as they are written, its exceptions applied."""
+    return tuple(_Timetable(schedule).starting_on(day.toordinal() - _EPOCH))
+
+
+def wall_minutes(tz: tzinfo, begin: float, end: float) -> list[tuple[int, int]]:
+    """Return what a clock on the wall shows from `begin` to `end` (epoch seconds): spans of minutes, begun ones whole.
+
+    Minutes count from midnight of day 1 of the calendar (`date.fromordinal(minute // 1440)`). There are several spans
+    where the clock jumps, and where it goes back they overlap.
+    """
+    shift = _EPOCH * 1440
+    return [
+        ((start + offset) // 60 + shift, -(-(stop + offset) // 60) + shift)
+        for start, stop, offset in _stretches(tz, math.floor(begin), math.ceil(end))
+    ]
+
+
 class _Timetable:
     """A schedule by day; days are counted from 1970-01-01, wall time is seconds from its midnight."""
 

@@ -27,11 +27,15 @@ _SOA_NUMBERS = struct.Struct(">5I")
 
 
 class Fact(NamedTuple):
-    """What the history keeps of an answer: words of Action and Reason, and the tag that spoke."""
+    """What the history keeps of an answer: words of Action and Reason, and the tag that spoke.
+
+    `qtype` is A, AAAA, or 0 for all else: it is not kept, but tells questions of one try from several tries.
+    """
 
     action: str
     reason: str
     tag: str
+    qtype: int = 0
 
 
 class Body(NamedTuple):
@@ -224,8 +228,10 @@ def _tell_minutes(spent: str) -> str:
     return f"the minutes for {spent.replace(':', ' ')}"
 
 
-def fact_of(decision: Decision) -> Fact | None:
-    """Return what the history keeps of a decision; None for helplines, which leave no trace."""
+def fact_of(decision: Decision, qtype: int = 0) -> Fact | None:
+    """Return what the history keeps of a decision about a query of a type; None for helplines, which leave no trace."""
     if decision.reason is Reason.HELPLINE:
         return None
-    return Fact(decision.action.value, decision.reason.value, "" if decision.action is Action.ALLOW else decision.rule)
+    tag = "" if decision.action is Action.ALLOW else decision.rule
+    kind = qtype if qtype in (dns.TYPE_A, dns.TYPE_AAAA) else 0
+    return Fact(decision.action.value, decision.reason.value, tag, kind)

@@ -168,7 +168,7 @@ class Handler:
         if not query.flags & dns.FLAG_RD:
             return _answer(ask, Body(dns.RCODE_REFUSED), None)
         if query.type == dns.TYPE_ANY:
-            return _answer(ask, build_minimal_any(NEGATIVE_TTL), fact_of(decision))
+            return _answer(ask, build_minimal_any(NEGATIVE_TTL), fact_of(decision, query.type))
         if decision.action is Action.REWRITE:
             entry = self._find_rewritten(query, decision.target, ask.second, found)
         else:
@@ -218,7 +218,7 @@ class Handler:
         left = _seconds_to(decision.until, ask.now)
         if self.give is not None and (posture.strict or decision.reason in _GIVEN):
             self.give(ask.client, decision, ask.query.name, entry, max(entry.expires - second, STALE_TTL))
-        ready = _answer(ask, _entry_body(entry, second, left, ask.limit), fact_of(decision))
+        ready = _answer(ask, _entry_body(entry, second, left, ask.limit), fact_of(decision, ask.query.type))
         # A strict device's answers are given one by one.
         if (
             not posture.strict
@@ -273,7 +273,8 @@ class Handler:
     def _build_block(self, ask: Ask, decision: Decision) -> Ready:
         left = _seconds_to(decision.until, ask.now)
         ttl = min(self.block_ttl, left)
-        ready = _answer(ask, self.blocker.build(decision, ask.query.type, ttl), fact_of(decision))
+        body = self.blocker.build(decision, ask.query.type, ttl)
+        ready = _answer(ask, body, fact_of(decision, ask.query.type))
         ready.good_until = ask.second + left - ttl  # the TTL is right while the decision outlives it
         return ready
 

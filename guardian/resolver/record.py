@@ -12,6 +12,7 @@ from guardian.resolver.clients import Client, Clients
 from guardian.store.history_record import Recorder
 from guardian.wire import dns
 
+What = tuple[str, str, str]  # a Fact without the kind of question
 _MAC_OPTION = dns.OPTION_MAC.to_bytes(2)  # where it is absent no packet needs a second look
 
 
@@ -69,26 +70,32 @@ class AnswerRecorder:
         hour: int,
         now: float,
     ) -> None:
-        visibility = client.posture.visibility
+        visibility, recorder = client.posture.visibility, self._recorder
+        tries: Counter[What] = Counter()
         for fact, count in counts.items():
             if fact is not None:
-                self._recorder.add(hour, client.device, None, *fact, count, now, visibility)
-        if not log or visibility is not Visibility.NAMES:
-            return
-        if not self._recorder.has_room(client.device):
-            self._recorder.skip_names(len(log))
-            return
-        for (key, fact), count in Counter(log).items():
-            if fact is not None:
-                self._recorder.add_name(hour, client.device, read_name(key), *fact, count, now)
+                tries[fact[:3]] = max(tries[fact[:3]], count)
+        named = _count_tries(log) if visibility is Visibility.NAMES and recorder.has_room(client.device) else {}
+        by_name: Counter[What] = Counter()
+        for (_, what), count in named.items():
+            by_name[what] += count
+        for what, count in tries.items():
+            recorder.add(hour, client.device, None, *what, max(count, by_name[what]), now, visibility)
+        for (name, what), count in named.items():
+            recorder.add_name(hour, client.device, name, *what, count, now)
+        if not named and visibility is Visibility.NAMES:
+            recorder.skip_names(tries.total())
 
     def _record_proxied(self, proxy: Client, log: list[tuple[bytes, Fact | None]], hour: int, now: float) -> None:
-        for (key, fact), count in Counter(log).items():
+        logs: dict[Client, list[tuple[bytes, Fact | None]]] = {}
+        for key, fact in log:
             if fact is not None:
-                asker = self._asker(proxy, key, now)
-                visibility = asker.posture.visibility
-                name = read_name(key) if visibility is Visibility.NAMES else None
-                self._recorder.add(hour, asker.device, name, *fact, count, now, visibility)
+                logs.setdefault(self._asker(proxy, key, now), []).append((key, fact))
+        for asker, mine in logs.items():
+            visibility = asker.posture.visibility
+            for (name, what), count in _count_tries(mine).items():
+                kept = name if visibility is Visibility.NAMES else None
+                self._recorder.add(hour, asker.device, kept, *what, count, now, visibility)
 
     def _asker(self, proxy: Client, key: bytes, now: float) -> Client:
         """The client behind dnsmasq, by the MAC in the packet."""
@@ -98,6 +105,23 @@ class AnswerRecorder:
             return proxy
         mac = dns.read_mac(query)
         return proxy if mac is None else self._clients.find_behind(proxy, mac, now)
+
+
+def _count_tries(log: list[tuple[bytes, Fact | None]]) -> dict[tuple[bytes, What], int]:
+    """How often each name was tried, by what happened; helplines are left out.
+
+    Who opens a page asks for its IPv4 address, its IPv6 address and its HTTPS record at once. So of the questions of one
+    second those of the most frequent kind count.
+    """
+    asked: Counter[tuple[bytes, Fact]] = Counter()
+    for (key, fact), count in Counter(log).items():
+        if fact is not None:
+            asked[read_name(key), fact] += count
+    tries: dict[tuple[bytes, What], int] = {}
+    for (name, fact), count in asked.items():
+        place = name, fact[:3]
+        tries[place] = max(tries.get(place, 0), count)
+    return tries
 
 
 def read_name(key: bytes) -> bytes:

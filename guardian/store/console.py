@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 
 from guardian.store.console_schema import MIGRATIONS
@@ -57,3 +57,8 @@ class ConsoleStore:
                 "INSERT OR REPLACE INTO dismissed VALUES (?, ?, ?)",
                 [(alert, times, now) for alert, times in alerts.items()],
             )
+
+    def take_back(self, alerts: Iterable[str]) -> None:
+        """Show alerts (by id) again that were put away."""
+        with self.writing() as connection:
+            connection.executemany("DELETE FROM dismissed WHERE alert = ?", [(alert,) for alert in alerts])

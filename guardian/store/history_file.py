@@ -18,6 +18,7 @@ BUSY_SECONDS = 5.0
 MIN_SIZE_CAP = 1024 * 1024
 _DATABASE_SHARE = 0.6  # of the size cap; the rest is for the write-ahead log
 _CACHE_KIB = 512  # the gateway counts every megabyte
+_READER_CACHE_KIB = 256  # of each reader; it reads long stretches once, from pages that the kernel has
 _BROKEN = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 MIGRATIONS = (
@@ -195,6 +196,7 @@ def open_read_only(path: str) -> sqlite3.Connection:
     connection = sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True, timeout=BUSY_SECONDS, isolation_level=None)
     try:
         connection.execute("PRAGMA query_only = ON")
+        connection.execute(f"PRAGMA cache_size = -{_READER_CACHE_KIB}")
         connection.execute("SELECT 1 FROM migrations")
     except BaseException:
         connection.close()

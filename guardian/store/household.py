@@ -184,7 +184,7 @@ class _Builder:
                 chosen = Days(day for part in chosen for day in part)
             if chosen is not None and not chosen:
                 self._problem("'days' is empty: name days, or leave it out", *path, index)
-            name = form.label or label if isinstance(form, WindowForm) else label
+            name = form.label.strip() or label if isinstance(form, WindowForm) else label
             windows.append(Window(days if chosen is None else frozenset(chosen), form.start, form.end, name))
         return tuple(windows)
 

@@ -39,6 +39,14 @@ def read_label(text: str) -> str:
     return text
 
 
+def read_name(text: str) -> str:
+    """Return what people call a profile or a device, without spaces at its ends. Raises TextError for an empty one."""
+    name = read_label(text).strip()
+    if not name:
+        raise TextError("a name needs at least one letter")
+    return name
+
+
 def read_action(text: str) -> Action:
     """Return ALLOW or BLOCK."""
     return Action(read_choice("allow", "block")(text))
@@ -133,7 +141,7 @@ class ServiceForm:
 
 @dataclass(frozen=True)
 class ProfileForm:
-    name: str | None = field(default=None, metadata={"read": read_label})
+    name: str | None = field(default=None, metadata={"read": read_name})
     age: str | None = field(default=None, metadata={"read": read_age})
     preset: str | None = field(default=None, metadata={"read": read_preset})
     filtered: bool = True
@@ -159,7 +167,7 @@ class ProfileForm:
 @dataclass(frozen=True)
 class DeviceForm:
     profile: str
-    name: str | None = field(default=None, metadata={"read": read_label})
+    name: str | None = field(default=None, metadata={"read": read_name})
     macs: tuple[str, ...] | str = field(default=(), metadata={"read": read_mac})
     addresses: tuple[str, ...] | str = field(default=(), metadata={"read": read_device_address})
     paused_until: str | None = None

@@ -154,6 +154,16 @@ def edit_household(
         return _read_revision(connection)
 
 
+def note_change(path: str, entry: Entry) -> int:
+    """Add a line to the list of changes that changes nothing of the household, and return the new revision.
+
+    Raises ConfigError when the file cannot be written.
+    """
+    with explain_errors(path), closing(open_settings(path)) as connection, transaction(connection):
+        _record_change(connection, entry)
+        return _read_revision(connection)
+
+
 def read_revision(path: str) -> int:
     """Return a number that grows with every change of the settings, 0 before the first. Raises ConfigError."""
     if not os.path.exists(path):

@@ -180,7 +180,7 @@ def _read_profiles(connection: sqlite3.Connection) -> tuple[Profile, ...]:
     return tuple(
         Profile(
             id=key,
-            name=name,
+            name=_show_name(name, key),
             age_band=age_band,
             filtered=bool(filtered),
             paused_until=paused_until,
@@ -206,6 +206,11 @@ def _read_profiles(connection: sqlite3.Connection) -> tuple[Profile, ...]:
     )  # fmt: skip
 
 
+def _show_name(name: str, key: str) -> str:
+    """Household files could once bring empty names, which no page could save again: the id stands for one."""
+    return name if name.strip() else key
+
+
 def _read_group_minutes(connection: sqlite3.Connection) -> dict[str, list[GroupMinutes]]:
     days: dict[int, list[int]] = {}
     for owner, each in connection.execute("SELECT owner, minutes FROM group_minutes_of_days ORDER BY owner, day"):
@@ -229,7 +234,12 @@ def _read_devices(connection: sqlite3.Connection) -> tuple[Device, ...]:
         matches.setdefault((device, kind), []).append(value)
     return tuple(
         Device(
-            key, name, profile, tuple(matches.get((key, "mac"), ())), tuple(matches.get((key, "address"), ())), until
+            key,
+            _show_name(name, key),
+            profile,
+            tuple(matches.get((key, "mac"), ())),
+            tuple(matches.get((key, "address"), ())),
+            until,
         )
         for key, name, profile, until in connection.execute(
             "SELECT id, name, profile, paused_until FROM devices ORDER BY position"

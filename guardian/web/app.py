@@ -74,8 +74,7 @@ class Application:
         for endpoint in endpoints:
             by_path.setdefault(endpoint.path, {})[endpoint.method] = endpoint
         routes = [Route(f"{PREFIX}{path}", _PathApp(self, group)) for path, group in by_path.items()]
-        document = msgspec.json.encode(build_document(endpoints))
-        routes.append(Route(f"{PREFIX}/openapi.json", _DocumentApp(document)))
+        routes.append(Route(f"{PREFIX}/openapi.json", _DocumentApp(self, endpoints)))
         self._api = Router(routes, redirect_slashes=False, default=_answer_missing)
 
     def reload(self) -> None:
@@ -113,7 +112,7 @@ class Application:
         guarded = _with_headers(send)
         refusal = self._refuse(scope, head)
         if refusal is not None:
-            log.info("event=refused code=%s address=%s", refusal.code, address)
+            log.debug("event=refused code=%s address=%s", refusal.code, address)
             await make_problem(explain_error(refusal), close=True)(scope, receive, guarded)
         elif scope["path"] == "/api" or scope["path"].startswith("/api/"):
             await self._api(scope, receive, guarded)
@@ -235,21 +234,33 @@ class _PathApp:
 
 
 class _DocumentApp:
-    """The OpenAPI document."""
+    """The OpenAPI document, made when somebody asks for it: few homes have a program that does."""
 
-    def __init__(self, document: bytes) -> None:
-        self._document = document
+    def __init__(self, app: Application, endpoints: tuple[Endpoint, ...]) -> None:
+        self._app = app
+        self._endpoints = endpoints
+        self._document = b""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         response: Response
         if scope["method"] in ("GET", "HEAD"):
-            response = Response(self._document, media_type="application/json")
+            response = await self._answer(scope["guardian.head"].address)
         elif scope["method"] == "OPTIONS":
             response = Response(status_code=204, headers={"allow": "GET, HEAD, OPTIONS"})
         else:
             problem = Problem(405, "wrong-method", "there is no such method here")
             response = make_problem(problem, {"allow": "GET, HEAD, OPTIONS"}, close=True)
         await response(scope, receive, send)
+
+    async def _answer(self, address: str) -> Response:
+        try:
+            self._document = self._document or await self._app.in_thread(address, self._make)
+        except RefusalError as error:
+            return make_problem(explain_error(error))
+        return Response(self._document, media_type="application/json")
+
+    def _make(self) -> bytes:
+        return msgspec.json.encode(build_document(self._endpoints))
 
 
 async def _answer_missing(scope: Scope, receive: Receive, send: Send) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import unicodedata
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
-from guardian.errors import TextError
+from guardian.errors import GuardianError, TextError
 from guardian.names import format_name, parse_name
 from guardian.policy.compile import Policy
 from guardian.policy.decide import judge
@@ -29,7 +30,7 @@ from guardian.store.requests import (
 from guardian.store.settings import Entry, JournalLine, read_journal
 from guardian.web.access import Whose
 from guardian.web.cards import finite
-from guardian.web.changes import find_profile, give_bonus, replace_profile
+from guardian.web.changes import find_profile, give_bonus, let_stay_up, replace_profile
 from guardian.web.routing import RefusalError
 from guardian.web.shapes.requests import Ask, ChildRequest, Reply, Request, Requests, RequestState
 from guardian.web.sites import read_site
@@ -37,6 +38,8 @@ from guardian.web.tags import name_tags, tag_of
 
 if TYPE_CHECKING:
     from guardian.web.console import Console
+
+log = logging.getLogger(__name__)
 
 GRANTED, REFUSED = "request-granted", "request-refused"  # kinds of journal lines
 _JOURNAL_LINES = 1000  # looked through for a request that was granted already: no home changes more in a day
@@ -57,7 +60,7 @@ def ask(console: Console, whose: Whose, wish: Ask, now: float) -> StoredRequest:
             raise RefusalError(422, "not-valid", "how many minutes do you wish?")
         minutes = wish.minutes
     else:
-        site = _check_site(console.policy(now), known.id, wish.site, now)
+        site = _check_site(console, known.id, wish.site, now)
     stored = Wish(known.profile, known.id, wish.kind, minutes, site, clean_words(wish.message))
     try:
         found, is_new = add_request(console.store, stored, now)
@@ -125,7 +128,7 @@ def show_requests(console: Console, found: list[StoredRequest], now: float) -> R
             granted_minutes=each.granted_minutes,
             granted_until=each.granted_until,
             note=each.note,
-            why=find_why(policy, each, now) if each.state == "open" else "",
+            why=_find_why_now(console, policy, each, now) if each.state == "open" else "",
         )
         for each in found
     ]
@@ -155,7 +158,18 @@ def find_why(policy: Policy, request: StoredRequest, now: float) -> str:
     posture = posture_of(policy, request.device, now)
     if request.kind == "time":
         return "" if posture.stop is None else posture.stop.rule
-    decision = _judge(policy, request.device, parse_rule(request.site, Action.ALLOW), now)
+    return _name_why(_judge(policy, request.device, parse_rule(request.site, Action.ALLOW), now))
+
+
+def _find_why_now(console: Console, policy: Policy, request: StoredRequest, now: float) -> str:
+    """As `find_why`, and for a site that is blocked by what its answer leads to."""
+    why = find_why(policy, request, now)
+    if why or request.kind == "time":
+        return why
+    return _name_why(_judge_now(console, policy, request.device, parse_rule(request.site, Action.ALLOW), now))
+
+
+def _name_why(decision: Decision) -> str:
     if decision.action is not Action.BLOCK:
         return ""
     return "mandatory" if decision.reason is Reason.MANDATORY else decision.rule
@@ -188,7 +202,7 @@ def clean_words(text: str) -> str:
     )
 
 
-def _check_site(policy: Policy, device: str, text: str, now: float) -> str:
+def _check_site(console: Console, device: str, text: str, now: float) -> str:
     """Return the pattern of a site that a child asks for. Raises RefusalError."""
     if not text.strip():
         raise RefusalError(422, "not-valid", "which site do you wish?")
@@ -197,7 +211,7 @@ def _check_site(policy: Policy, device: str, text: str, now: float) -> str:
         rule = parse_rule(site, Action.ALLOW)
     except TextError as error:
         raise RefusalError(422, "not-valid", str(error)) from None
-    decision = _judge(policy, device, rule, now)
+    decision = _judge_now(console, console.policy(now), device, rule, now)
     if decision.reason is Reason.MANDATORY:
         raise RefusalError(403, "by-law", "this site is closed by law: nobody at home can open it")
     if decision.action is not Action.BLOCK:
@@ -208,6 +222,21 @@ def _check_site(policy: Policy, device: str, text: str, now: float) -> str:
 def _judge(policy: Policy, device: str, site: Rule, now: float) -> Decision:
     name = parse_name(site.pattern)
     return judge(posture_of(policy, device, now), Kind.DNS_QUERY, name, policy.lists.lookup(name))
+
+
+def _judge_now(console: Console, policy: Policy, device: str, site: Rule, now: float) -> Decision:
+    """The decision about a site, also by what its answer leads to, which only the gateway knows.
+
+    While it does not answer, or does not know the device yet, the site's own name decides.
+    """
+    decision = _judge(policy, device, site, now)
+    if decision.action is not Action.ALLOW:
+        return decision
+    try:
+        return console.gateway.explain(device, site.pattern)
+    except GuardianError as error:
+        log.info("event=judged-by-name-only error=%r", str(error))
+        return decision
 
 
 def _add_rules(profile: Profile, patterns: list[str], expires: float) -> Profile:
@@ -231,7 +260,14 @@ def _grant(console: Console, found: StoredRequest, reply: Reply, who: str, now: 
         minutes = reply.minutes or found.minutes or 0
         details["minutes"] = minutes
         entry = Entry(who, f"{details['profile']} asked for time and got {minutes} minutes", GRANTED, details)
-        console.edit(entry, lambda home: give_bonus(home, found.profile, minutes, "", now))
+
+        def give_time(home: Household) -> Household:
+            home, until = let_stay_up(give_bonus(home, found.profile, minutes, "", now), found.profile, minutes, now)
+            if until:
+                details["until"] = int(until)
+            return home
+
+        console.edit(entry, give_time)
         return Verdict("granted", who, minutes=minutes, note=clean_words(reply.note))
     expires = FOREVER if reply.for_good else next_midnight(household.tz, now)
     details["site"] = found.site
@@ -265,7 +301,7 @@ def _read_grant(line: JournalLine, found: StoredRequest, reply: Reply) -> Verdic
         "granted",
         line.entry.who,
         minutes=int(minutes) if found.kind == "time" and minutes is not None else None,
-        until=float(until) if until is not None else None,
+        until=float(until) if found.kind == "site" and until is not None else None,  # of time: bedtime's new start
         note=clean_words(reply.note),
     )
 

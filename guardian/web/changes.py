@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
+from guardian.policy.bedtime import stay_up
 from guardian.policy.model import Bonus, Device, Household, Profile
 from guardian.policy.schedule import local_date
 from guardian.store.settings import BONUS_DAYS
@@ -51,3 +52,17 @@ def give_bonus(household: Household, profile: str, minutes: int, of: str, now: f
     kept = [bonus for bonus in known.bonuses if bonus.day >= oldest and (bonus.day, bonus.of) != (today, of)]
     bonuses = (*kept, Bonus(today, min(same + minutes, MOST_MINUTES), of))
     return replace_profile(household, replace(known, bonuses=bonuses))
+
+
+def let_stay_up(household: Household, profile: str, minutes: int, now: float) -> tuple[Household, float]:
+    """Return the household in which a profile stays online some minutes longer, and until when (epoch seconds).
+
+    0 = there are no hours without internet now or within these minutes, and nothing is changed. A pause stays. Raises
+    RefusalError 404.
+    """
+    known = find_profile(household, profile)
+    longer = stay_up(known.schedule, household.tz, now, minutes)
+    if longer is None:
+        return household, 0.0
+    schedule, until = longer
+    return replace_profile(household, replace(known, schedule=schedule)), until

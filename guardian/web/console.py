@@ -18,11 +18,12 @@ from guardian.policy.schedule import local_date
 from guardian.policy.usage import Usage
 from guardian.store.console import ConsoleStore
 from guardian.store.history_read import HistoryError, HistoryReader
-from guardian.store.settings import Entry, edit_household, read_revision
+from guardian.store.settings import Entry, edit_household, note_change, read_revision
 from guardian.web.errands import Errands
 from guardian.web.events import Events
 from guardian.web.gateway import Gateway
 from guardian.web.reports import HourLimit
+from guardian.web.settled import Settled
 from guardian.web.throttle import Throttle
 
 log = logging.getLogger(__name__)
@@ -39,12 +40,13 @@ class Console:
         self.config = config
         self.config_path = config_path
         self.store = ConsoleStore(f"{config.state}/console.db")
-        self.gateway = Gateway(config.control.socket)
+        self.gateway = Gateway(config.control.socket, self.household)
         self.events = Events()
         self.delivery_wanted = threading.Event()  # set: there may be something to send, look at once
         self.report_limit = HourLimit()
         self.errands = Errands()  # those that a person waits for
         self.messages = Messages.load()
+        self.settled = Settled()
         self.password_tries = Throttle()
         self.claim_tries = Throttle()
         self._lock = threading.RLock()
@@ -81,6 +83,14 @@ class Console:
         revision = edit_household(self.config.settings, entry, change, self.household, if_match)
         self.refresh()
         return revision
+
+    def note(self, who: str, what: str, kind: str, **details: str | int) -> None:
+        """Add a line to the journal about something that is no part of the household. Raises ConfigError.
+
+        The gateway need not know; pages learn the new revision.
+        """
+        note_change(self.config.settings, Entry(who, what, kind, details))
+        self.events.publish_change("household")
 
     def refresh(self) -> None:
         """Make the gateway read the settings anew, and tell the pages. One that is down reads them at its start."""

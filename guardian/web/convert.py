@@ -16,7 +16,7 @@ from guardian.policy import model
 from guardian.policy.model import FOREVER, Action, Catalogue, SafeSearch, Schedule, Visibility, YouTube
 from guardian.policy.rules import parse_rule
 from guardian.store.household import check_group
-from guardian.store.household_form import read_label
+from guardian.store.household_form import read_label, read_name
 from guardian.store.words import read_device_address, read_mac
 from guardian.typed_yaml import suggest
 from guardian.web.shapes import household as shapes
@@ -135,14 +135,6 @@ class Problems:
         """Raise ConfigError if there are any."""
         if self._found:
             raise ConfigError(self._found)
-
-
-def read_name(text: str) -> str:
-    """Return what people call a thing, without spaces at its ends. Raises TextError."""
-    name = read_label(text).strip()
-    if not name:
-        raise TextError("a name needs at least one letter")
-    return name
 
 
 def read_pause(pause: shapes.Pause | None) -> float:

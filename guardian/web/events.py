@@ -43,6 +43,7 @@ class Subscription:
         self._events = events
         self._waiting: list[bytes] = []
         self._has_missed = self._is_closed = False
+        self.is_doubtful = False  # whether the caller may still listen is to be looked at before anything more is told
         self._wake = asyncio.Event()
 
     def put(self, event: bytes) -> None:
@@ -68,6 +69,11 @@ class Subscription:
                 encode_event("change", {"what": what}) for what, scope in CHANGE_SCOPES.items() if scope in self.scopes
             ]
         return taken
+
+    def doubt(self) -> None:
+        """Have it looked at, at once, whether the caller may still listen."""
+        self.is_doubtful = True
+        self._wake.set()
 
     def close(self) -> None:
         """End the stream. May be called twice."""
@@ -137,12 +143,20 @@ class Events:
         """Tell an event to those who have `scope`."""
         self._call(self._deliver, event, data, scope)
 
+    def check_callers(self) -> None:
+        """Have all streams looked at: a session or token has ended, or is worth less than before."""
+        self._call(self._doubt_all)
+
     def _call(self, work: Any, *arguments: Any) -> None:
         with self._lock:
             if self._loop is not None:
                 self._loop.call_soon_threadsafe(work, *arguments)
 
     # In the loop
+
+    def _doubt_all(self) -> None:
+        for stream in self._streams:
+            stream.doubt()
 
     def _deliver(self, event: str, data: Mapping[str, Any], scope: str) -> None:
         encoded = encode_event(event, data)

@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Collection
 
 LONGEST_ID = 40
+RESERVED = ("new",)  # /profiles/new is the form for a new one
 _LETTERS = {
     **dict(zip("абвгдезийклмнопрстуфыэіїґ", "abvgdeziiklmnoprstufyeiig", strict=True)),
     "ё": "yo", "ж": "zh", "х": "kh", "ц": "ts", "ч": "ch", "ш": "sh", "щ": "shch", "ъ": "", "ь": "", "ю": "yu",
@@ -17,7 +18,7 @@ _LETTERS = {
 def make_id(name: str, taken: Collection[str], otherwise: str) -> str:
     """Return an id (small letters, digits, `-`) for a name: "Аня" -> `anya`, "Ștefan" -> `stefan`.
 
-    One that is `taken` gets a number; a name of other letters only gets the id `otherwise`.
+    One that is `taken`, or stands for a page, gets a number; a name of other letters only gets the id `otherwise`.
     """
     latin = []
     for char in unicodedata.normalize("NFC", name.lower()):
@@ -27,7 +28,7 @@ def make_id(name: str, taken: Collection[str], otherwise: str) -> str:
             latin += [part for part in unicodedata.normalize("NFKD", char) if not unicodedata.combining(part)]
     base = re.sub(r"[^a-z0-9]+", "-", "".join(latin).lower()).strip("-")[:LONGEST_ID].strip("-") or otherwise
     number, made = 1, base
-    while made in taken:
+    while made in taken or made in RESERVED:
         number += 1
         made = f"{base}-{number}"
     return made

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from datetime import date, timedelta, tzinfo
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from guardian import __version__
@@ -22,6 +21,7 @@ from guardian.store.history_read import (
     Tries,
 )
 from guardian.web.cards import Presence
+from guardian.web.settled import Settled, Span
 from guardian.web.shapes.activity import GatewayState
 from guardian.web.shapes.devices import Devices
 
@@ -117,7 +117,7 @@ def observe(console: Console, household: Household, status: dict[str, Any] | Non
             oldest = chosen[-1].isoformat()
             since = int(start_of_day(household.tz, chosen[-1]) // 3600)
             attempts = tuple(found for found in history.attempts(since) if found.day >= oldest)
-            blocks = tuple(found for day in chosen for found in _read_blocks(history, household.tz, day, now))
+            blocks = tuple(_read_blocks(history, console.settled, household.tz, chosen, now))
             hosts = tuple((seen.mac.hex(":"), seen.hostname) for seen in history.known_devices())
     except HistoryError as error:
         log.info("event=no-history error=%r", str(error))
@@ -125,59 +125,55 @@ def observe(console: Console, household: Household, status: dict[str, Any] | Non
     return Observed(status, attempts, blocks, hosts)
 
 
-def read_tries(history: HistoryReader, tz: tzinfo, devices: Sequence[str], days: Sequence[date], now: float) -> Tries:
+def read_tries(
+    history: HistoryReader, settled: Settled, tz: tzinfo, devices: Sequence[str], days: Sequence[date], now: float
+) -> Tries:
     """Return what these device ids tried together on some local days (in order). Raises HistoryError."""
     hours: list[HourTotals] = []
     kinds: dict[tuple[str, str, str], int] = {}
-    for since, until, is_settled in _list_spans(history, tz, days, now):
-        found = (
-            _settled_tries(history.path, tuple(devices), since, until)
-            if is_settled
-            else history.tries(devices, since, until)
-        )
+    of = tuple(devices)
+
+    def read() -> Tries:
+        return history.tries(of, since, until)
+
+    for _, since, until, is_settled in _list_spans(history, settled, tz, days, now):
+        found = settled.find(Tries, Span(history.path, since, until, of), read) if is_settled else read()
         hours += found.hours
         for action, reason, tag, queries in found.kinds:
             kinds[action, reason, tag] = kinds.get((action, reason, tag), 0) + queries
     return Tries(hours, [KindCount(*kind, queries) for kind, queries in kinds.items()])
 
 
-def _read_blocks(history: HistoryReader, tz: tzinfo, day: date, now: float) -> Iterator[DayOfBlocks]:
-    for since, until, is_settled in _list_spans(history, tz, [day], now):
-        found = _settled_blocks(history.path, since, until) if is_settled else _ask_blocks(history, since, until)
-        yield from (DayOfBlocks(day.isoformat(), block) for block in found)
+def _read_blocks(
+    history: HistoryReader, settled: Settled, tz: tzinfo, days: Sequence[date], now: float
+) -> Iterator[DayOfBlocks]:
+    def read() -> list[BlockedCount]:
+        return _ask_blocks(history, since, until)
+
+    for day, since, until, is_settled in _list_spans(history, settled, tz, days, now):
+        found = settled.find(list[BlockedCount], Span(history.path, since, until), read) if is_settled else read()
+        for block in found:
+            yield DayOfBlocks(day, block)
 
 
 def _list_spans(
-    history: HistoryReader, tz: tzinfo, days: Sequence[date], now: float
-) -> Iterator[tuple[int, int, bool]]:
-    """Yield each day as hours since the epoch, from and until, and whether nothing more will be written about it.
+    history: HistoryReader, settled: Settled, tz: tzinfo, days: Sequence[date], now: float
+) -> Iterator[tuple[str, int, int, bool]]:
+    """Yield each day (ISO), its hours since the epoch, from and until, and whether nothing more will be written of it.
 
-    Days before the oldest hour that is kept are left out: they were never kept, or erased meanwhile.
+    Hours before the oldest that is kept are left out: they were never kept, or erased meanwhile.
     """
     oldest = history.oldest_hour()
+    settled.forget_before(history.path, oldest)
+    if oldest is None:
+        return
     for day in days:
         since, until = (int(start_of_day(tz, each) // 3600) for each in (day, day + timedelta(days=1)))
-        if oldest is not None and oldest < until:
-            yield since, until, until * 3600 + _SETTLED_SECONDS < now
+        if oldest < until:
+            yield day.isoformat(), max(since, oldest), until, until * 3600 + _SETTLED_SECONDS < now
 
 
-# What a past day was like stays, so it is read once. These hold no name of a site; what of it may be shown, and whether
-# the device is still one of the household, is decided anew by who asks.
-
-
-@lru_cache(maxsize=100)
-def _settled_blocks(path: str, since: int, until: int) -> tuple[BlockedCount, ...]:
-    with HistoryReader(path) as history:
-        return _ask_blocks(history, since, until)
-
-
-@lru_cache(maxsize=200)
-def _settled_tries(path: str, devices: tuple[str, ...], since: int, until: int) -> Tries:
-    with HistoryReader(path) as history:
-        return history.tries(devices, since, until)
-
-
-def _ask_blocks(history: HistoryReader, since: int, until: int) -> tuple[BlockedCount, ...]:
+def _ask_blocks(history: HistoryReader, since: int, until: int) -> list[BlockedCount]:
     category = Reason.CATEGORY.value
     found = history.blocked_by_tag((Reason.BYPASS.value, category), since, until)
-    return tuple(block for block in found if block.reason != category or block.queries >= LEAST_BURST)
+    return [block for block in found if block.reason != category or block.queries >= LEAST_BURST]

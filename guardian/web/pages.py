@@ -1,4 +1,7 @@
-"""The pages of `webui/`, as they were built into `guardian/web/static`: files in memory, compressed once."""
+"""The pages of `webui/`, as they were built into `guardian/web/static`.
+
+What there is, is known from the start; the bytes stay on disk, which the kernel remembers better than a process.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from starlette.responses import Response
 
 from guardian.store import accounts
-from guardian.web.security import Head, is_childs, read_cookie
+from guardian.web.security import Head, is_child_device, read_cookie
 
 if TYPE_CHECKING:
     from guardian.web.console import Console
@@ -47,8 +50,8 @@ _NO_STORE = "no-store"
 
 
 class File(NamedTuple):
-    body: bytes
-    packed: bytes  # gzip, or b"" where that gains nothing
+    path: str
+    is_packed: bool  # compression gains something
     media: str
     tag: str
     cache: str
@@ -88,7 +91,7 @@ class Pages:
         return _make_response(head, files[CONSOLE_PAGE], _NO_STORE)
 
     def _goes_to_child(self, console: Console, head: Head) -> bool:
-        if not is_childs(console, head.address):
+        if not is_child_device(console, head.address):
             return False
         secret = read_cookie(head)
         return not secret or accounts.find_session(console.store, accounts.hash_secret(secret), time.time()) is None
@@ -122,26 +125,35 @@ def _read_files(folder: str) -> dict[str, File]:
 def _read_file(path: str, address: str, media: str) -> File:
     with open(path, "rb") as file:
         body = file.read()
-    packed = b""
-    if len(body) >= LEAST_COMPRESSED and not path.endswith(_PACKED):
-        try:
-            with open(f"{path}.gz", "rb") as file:
-                packed = file.read()
-        except FileNotFoundError:
-            packed = gzip.compress(body, 9, mtime=0)
+    is_packed = len(body) >= LEAST_COMPRESSED and not path.endswith(_PACKED)
     tag = f'"{hashlib.sha256(body).hexdigest()[:20]}"'
-    return File(body, packed, media, tag, _FOREVER if address.startswith("/assets/") else _ASK_AGAIN)
+    return File(path, is_packed, media, tag, _FOREVER if address.startswith("/assets/") else _ASK_AGAIN)
 
 
 def _make_response(head: Head, file: File, cache: str = "") -> Response:
     headers = {"etag": file.tag, "cache-control": cache or file.cache}
-    if file.packed:
+    if file.is_packed:
         headers["vary"] = "accept-encoding"
     if file.tag in (tag.strip().removeprefix("W/") for tag in head.field("if-none-match").split(",")):
         return Response(status_code=304, headers=headers)
-    if file.packed and _takes_gzip(head.field("accept-encoding")):
-        return Response(file.packed, headers=headers | {"content-encoding": "gzip", "content-type": file.media})
-    return Response(file.body, headers=headers | {"content-type": file.media})
+    headers["content-type"] = file.media
+    try:
+        if file.is_packed and _takes_gzip(head.field("accept-encoding")):
+            return Response(_read_packed(file.path), headers=headers | {"content-encoding": "gzip"})
+        with open(file.path, "rb") as opened:
+            return Response(opened.read(), headers=headers)
+    except FileNotFoundError:  # a build or an upgrade is replacing it
+        return _plain(404, "There is no such page.\n")
+
+
+def _read_packed(path: str) -> bytes:
+    """The gzip form of a file: as the build made it, else made now."""
+    try:
+        with open(f"{path}.gz", "rb") as file:
+            return file.read()
+    except FileNotFoundError:
+        with open(path, "rb") as file:
+            return gzip.compress(file.read(), mtime=0)
 
 
 def _takes_gzip(field: str) -> bool:

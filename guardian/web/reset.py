@@ -38,6 +38,7 @@ def reset_box(console: Console) -> None:
     forget_claim_code(console.config)
     make_claim_code(console.config)
     erase_accounts(console.store)
+    console.events.check_callers()
     console.home()  # the new beginning counts its changes from 1 again: forget the old ones by now
     console.events.publish_change("household")
     log.warning("event=factory-reset step=done")

@@ -210,10 +210,13 @@ def _identify_person(console: Console, head: Head, now: float) -> Visit:
 
 def is_childs(console: Console, address: str) -> bool:
     """Tell whether the device of an address is a child's, and parents have not allowed to sign in there."""
+    return is_child_device(console, address) and console.store.option("login_from_children") != "yes"
+
+
+def is_child_device(console: Console, address: str) -> bool:
+    """Tell whether the device of an address is a child's, as far as the gateway knows."""
     try:
-        if not console.gateway.whose(address).is_child:
-            return False
+        return console.gateway.whose(address).is_child
     except GuardianError as error:  # it must not lock parents out; who signs in needs the password all the same
         log.warning("event=device-unknown error=%r", str(error))
         return False
-    return console.store.option("login_from_children") != "yes"

@@ -8,7 +8,7 @@ from playwright.sync_api import Page
 
 from tests.browser.steps import Story
 
-SETTINGS = ("me", "people", "home", "messages", "programs", "journal", "backup", "report", "box", "about", "reset")
+SETTINGS = ("me", "people", "home", "messages", "programs", "journal", "backup", "report", "state", "about", "reset")
 
 
 class Screen(NamedTuple):

@@ -85,6 +85,10 @@ class Story:
             page.goto(path if "://" in path else f"{self.box.console}{path}")
         return page
 
+    def open_phone(self) -> Page:
+        """Open a page on the phone, where nobody has signed in."""
+        return self._open("phone")
+
     def _open(self, role: str, **more: Any) -> Page:
         page = self.browsers.open(role, self.t.language, **more)
         watch(page, self.wrong)

@@ -102,6 +102,52 @@ def presence(gateway: Running) -> dict[str, dict[str, Any]]:
     return {entry["mac"] or entry["device"]: entry for entry in gateway.control("presence")["devices"]}
 
 
+# explain
+
+
+def explain(gateway: Running, device: str, host: str) -> tuple[str, str, str]:
+    told = gateway.control("explain", device=device, host=host)
+    assert told.keys() == {"ok", "action", "reason", "rule", "until"} and told["until"] is None
+    return told["action"], told["reason"], told["rule"]
+
+
+def test_explain_knows_what_an_answer_leads_to(own: Running) -> None:
+    assert explain(own, "tablet", "Blocked.example.") == ("block", "rule", "rule:block =blocked.example")
+    assert explain(own, "tablet", "cloaked.open.example")[0] == "allow"  # nobody has asked for it yet
+    own.ask("cloaked.open.example", source=ADULT)  # whoever it was
+    assert explain(own, "tablet", "cloaked.open.example") == ("block", "category", "category:cryptojacking")
+    assert explain(own, "laptop", "cloaked.open.example")[0] == "allow"
+    assert explain(own, "tablet", "www.google.com")[0] == "rewrite"
+    own.ask("illegal.open.example", source=ADULT)
+    for name in ("illegal.open.example", "mandatory.guardian.test"):
+        assert explain(own, "laptop", name) == ("block", "mandatory", "")  # of which list is not told
+    assert explain(own, "console", "telefonulcopilului.md")[:2] == ("allow", "helpline")
+
+
+def test_explain_leaves_no_trace(own: Running) -> None:
+    explain(own, "tablet", "www.open.example")
+    assert own.status()["queries"]["total"] == 0
+    own.stop()
+    assert rows(own, "SELECT name FROM visits") == [] and rows(own, "SELECT * FROM hours") == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        {},
+        {"device": "tablet"},
+        {"device": "tablet", "host": ""},
+        {"device": "tablet", "host": "x" * 64 + ".example"},
+        {"device": "", "host": "open.example"},
+        {"device": "ana", "host": "open.example"},
+        {"device": None, "host": None},
+    ],
+)
+def test_explain_refuses_what_it_does_not_know(home: Running, words: dict[str, Any]) -> None:
+    with pytest.raises(GuardianError):
+        home.control("explain", **words)
+
+
 # whose
 
 NOBODY = {"device": "", "profile": "guests", "name": "", "is_child": False, "mac": "", "hostname": ""}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -12,7 +13,16 @@ from hypothesis import strategies as st
 
 from guardian.policy.model import FOREVER, DayException, Schedule, Window
 from guardian.policy.posix_tz import parse_posix_tz
-from guardian.policy.schedule import active_window, local_date, next_change, next_midnight, start_of_day, windows_on
+from guardian.policy.schedule import (
+    active_window,
+    local_date,
+    next_change,
+    next_midnight,
+    start_of_day,
+    wall_minutes,
+    windows_on,
+    windows_starting,
+)
 
 CHISINAU = ZoneInfo("Europe/Chisinau")
 DAILY = frozenset(range(7))
@@ -241,3 +251,42 @@ def test_the_windows_of_a_day_hold_the_morning_of_last_night_and_its_exception()
     free = windows_on(Schedule(week, (off,)), date(2026, 6, 10))
     assert [(window.start, window.end) for window in free] == [(0, 420)]
     assert [(w.start, w.end) for w in windows_on(Schedule(week, (off,)), date(2026, 6, 11))] == [(1260, 1440)]
+
+
+def test_the_windows_that_start_on_a_date() -> None:
+    own = Window(frozenset(), 600, 660)
+    week = (Window(frozenset({1}), 900, 960, "homework"), BEDTIME)
+    schedule = Schedule(week, (DayException(date(2026, 6, 10), (own,)), DayException(date(2026, 6, 10), (BEDTIME,))))
+    assert windows_starting(schedule, date(2026, 6, 9)) == week  # a Tuesday, as written
+    assert windows_starting(schedule, date(2026, 6, 10)) == (own, BEDTIME)
+    assert windows_starting(schedule, date(2026, 6, 11)) == (BEDTIME,)
+
+
+@pytest.mark.parametrize(
+    ("begin", "fold", "minutes", "spans"),
+    [
+        ("2026-06-10 23:50", 0, 20, [("06-10 23:50", "06-11 00:10")]),
+        ("2026-03-29 01:50", 0, 20, [("03-29 01:50", "03-29 02:00"), ("03-29 03:00", "03-29 03:10")]),
+        ("2026-10-25 02:50", 0, 20, [("10-25 02:50", "10-25 03:00"), ("10-25 02:00", "10-25 02:10")]),
+        ("2026-10-25 02:50", 1, 20, [("10-25 02:50", "10-25 03:10")]),
+    ],
+)
+def test_what_the_wall_shows(
+    at: Callable[..., float], begin: str, fold: int, minutes: int, spans: list[tuple[str, str]]
+) -> None:
+    def read(text: str) -> int:
+        day, time = text.split()
+        hour, minute = time.split(":")
+        return date.fromisoformat(f"2026-{day}").toordinal() * 1440 + int(hour) * 60 + int(minute)
+
+    moment = at(begin, fold)
+    assert wall_minutes(CHISINAU, moment, moment + minutes * 60) == [(read(a), read(b)) for a, b in spans]
+    begun = wall_minutes(CHISINAU, moment + 0.5, moment + minutes * 60 - 59.5)  # begun minutes are whole ones
+    assert [begun[0][0], begun[-1][1]] == [read(spans[0][0]), read(spans[-1][1])]
+
+
+def test_a_long_time_on_the_wall_is_without_gaps(at: Callable[..., float]) -> None:
+    moment = at("2026-06-10 12:00")
+    spans = wall_minutes(CHISINAU, moment, moment + 20 * 3600)
+    assert all(one[1] == other[0] for one, other in pairwise(spans))
+    assert spans[-1][1] - spans[0][0] == 20 * 60

@@ -27,6 +27,7 @@ from guardian.web.asking import (
     show_requests,
     show_to_child,
 )
+from guardian.web.changes import replace_profile
 from guardian.web.console import Console
 from guardian.web.routing import RefusalError
 from guardian.web.shapes.requests import Ask, Reply
@@ -180,6 +181,36 @@ def test_without_another_number_as_much_as_was_asked(console: Console) -> None:
     assert answer(console, wish(console, minutes=30).id, Reply("grant"), "Mama", NOON).granted_minutes == 30
 
 
+@pytest.mark.parametrize(
+    ("now", "until"),
+    [(NIGHT, "2026-11-23 22:30"), (at("2026-11-23 20:40"), "2026-11-23 21:30"), (at("2026-11-23 20:20"), "")],
+)
+def test_time_at_bedtime_also_lets_stay_up(console: Console, now: float, until: str) -> None:
+    found = wish(console, minutes=30, now=now)
+    granted = answer(console, found.id, Reply("grant"), "Mama", now)
+    assert (granted.granted_minutes, granted.granted_until) == (30, None)
+    (ana,) = [profile for profile in console.household().profiles if profile.id == "ana"]
+    assert [bonus.minutes for bonus in ana.bonuses] == [30]
+    lines = read_journal(console.config.settings, 9)
+    (details,) = [line.entry.details for line in lines if line.entry.kind == "request-granted"]
+    assert len(lines) == 1
+    assert details.get("until") == (at(until) if until else None)
+    assert len(ana.schedule.exceptions) == bool(until)
+    end = at(until or "2026-11-23 21:00")
+    assert [is_open(console, "open.example", moment) for moment in (end - 60, end)] == [True, False]
+
+
+def test_time_at_bedtime_does_not_end_a_pause(console: Console) -> None:
+    found = wish(console, minutes=30, now=NIGHT)
+    console.edit(
+        Entry("Tata", "paused"), lambda home: replace_profile(home, replace(home.profiles[0], paused_until=FOREVER))
+    )
+    assert answer(console, found.id, Reply("grant"), "Mama", NIGHT).state == "granted"
+    (ana,) = [profile for profile in console.household().profiles if profile.id == "ana"]
+    assert ana.paused_until == FOREVER and ana.schedule.exceptions
+    assert not is_open(console, "open.example", NIGHT + 60)
+
+
 def test_a_site_opens_until_midnight_or_for_good(console: Console) -> None:
     today = answer(console, wish(console, "bet365.com").id, Reply("grant"), "Mama", NOON)
     midnight = next_midnight(console.household().tz, NOON)
@@ -271,11 +302,12 @@ def test_two_parents_who_tap_at_once_give_once(console: Console) -> None:
     assert sum(bonus.minutes for bonus in console.household().profiles[0].bonuses) == 30
 
 
+@pytest.mark.parametrize("now", [NOON, NIGHT])
 @pytest.mark.parametrize("reply", [Reply("grant", 60), Reply("refuse")])
 def test_a_crash_between_the_two_databases_gives_nothing_twice(
-    console: Console, monkeypatch: pytest.MonkeyPatch, reply: Reply
+    console: Console, monkeypatch: pytest.MonkeyPatch, reply: Reply, now: float
 ) -> None:
-    found = wish(console, minutes=30)
+    found = wish(console, minutes=30, now=now)
 
     def crash(*_: object) -> StoredRequest:
         raise KeyboardInterrupt
@@ -283,12 +315,15 @@ def test_a_crash_between_the_two_databases_gives_nothing_twice(
     with monkeypatch.context() as patched:
         patched.setattr(asking, "answer_request", crash)
         with pytest.raises(KeyboardInterrupt):
-            answer(console, found.id, Reply("grant"), "Mama", NOON)
-    kept = find_request(console.store, found.id, NOON)
+            answer(console, found.id, Reply("grant"), "Mama", now)
+    kept = find_request(console.store, found.id, now)
     assert kept is not None and kept.state == "open"
-    again = answer(console, found.id, reply, "Tata", NOON + 60)
-    assert (again.state, again.granted_minutes, again.answered_by) == ("granted", 30, "Mama")
-    assert sum(bonus.minutes for bonus in console.household().profiles[0].bonuses) == 30
+    given = console.household()
+    again = answer(console, found.id, reply, "Tata", now + 60)
+    assert (again.state, again.granted_minutes, again.granted_until) == ("granted", 30, None)
+    assert again.answered_by == "Mama"
+    assert console.household() == given
+    assert sum(bonus.minutes for bonus in given.profiles[0].bonuses) == 30
 
 
 def test_a_new_request_of_an_old_number_is_another(console: Console) -> None:

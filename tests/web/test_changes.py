@@ -6,8 +6,15 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from guardian.policy.model import Bonus, Device, Household, Profile
-from guardian.web.changes import find_device, find_profile, give_bonus, replace_device, replace_profile
+from guardian.policy.model import Bonus, DayException, Device, Household, Profile, Schedule, Window
+from guardian.web.changes import (
+    find_device,
+    find_profile,
+    give_bonus,
+    let_stay_up,
+    replace_device,
+    replace_profile,
+)
 from guardian.web.routing import RefusalError
 
 OLD, RECENT = Bonus(date(2026, 11, 14), 10), Bonus(date(2026, 11, 15), 10, "youtube")
@@ -45,3 +52,20 @@ def test_give_bonus() -> None:
     assert home.profiles[1] == HOME.profiles[1]
     with pytest.raises(RefusalError):
         give_bonus(HOME, "nobody", 5, "", NOW)
+
+
+def test_let_stay_up() -> None:
+    assert let_stay_up(HOME, "ana", 30, NOW) == (HOME, 0.0)
+    evening = Schedule((Window(frozenset(range(7)), 20 * 60, 7 * 60),))
+    asleep = replace_profile(HOME, Profile("ana", "Ana", paused_until=NOW + 60, schedule=evening))
+    home, until = let_stay_up(asleep, "ana", 30, NOW)
+    assert until == NOW + 1800
+    longer = DayException(
+        date(2026, 11, 23), (Window(frozenset(), 1200, 1214), Window(frozenset(), 20 * 60 + 44, 7 * 60))
+    )
+    assert home.profiles[0] == Profile(
+        "ana", "Ana", paused_until=NOW + 60, schedule=Schedule(evening.windows, (longer,))
+    )
+    assert home.profiles[1] == HOME.profiles[1]
+    with pytest.raises(RefusalError):
+        let_stay_up(HOME, "nobody", 30, NOW)

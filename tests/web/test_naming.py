@@ -28,6 +28,7 @@ from guardian.web.naming import make_id
         ("<script>alert(1)</script>", "script-alert-1-script"),
         ("\u202e../../etc", "etc"),
         ("STRAẞE", "strasse"),
+        ("New", "new-2"),
         ("x" * 200, "x" * 40),
     ],
 )

@@ -13,7 +13,6 @@ from guardian.policy.model import Visibility
 from guardian.store.history import HistoryWriter
 from guardian.store.history_read import HistoryReader, HourTotals
 from guardian.store.history_record import Recorder
-from guardian.web import observed
 from guardian.web.cards import Presence
 from guardian.web.console import Console
 from guardian.web.observed import (
@@ -44,8 +43,6 @@ def console(tmp_path: Path) -> Console:
     image = tmp_path / "state" / "lists" / "guardian.image"
     image.parent.mkdir(parents=True)
     image.write_bytes(compile_starter_image())
-    observed._settled_blocks.cache_clear()
-    observed._settled_tries.cache_clear()
     return open_console(tmp_path)
 
 
@@ -117,9 +114,9 @@ def test_a_past_day_is_read_once_and_today_always(console: Console) -> None:
     assert len(observe(console, home, None, 3, NOW).blocks) == 2
     block(recorder, NOW, 10)
     keep(console, recorder)
-    misses = observed._settled_blocks.cache_info().misses
+    known = len(console.settled)
     assert {found.queries for _, found in observe(console, home, None, 3, NOW).blocks} == {30, 40}
-    assert observed._settled_blocks.cache_info().misses == misses
+    assert len(console.settled) == known > 0
 
 
 def test_yesterday_is_not_settled_before_all_of_it_is_written(console: Console) -> None:
@@ -142,7 +139,7 @@ def test_what_was_erased_is_gone_though_it_was_read_before(console: Console) -> 
     path = console.config.history.path
     assert observe(console, home, None, 3, NOW).blocks
     with HistoryReader(path) as history:
-        assert read_tries(history, CHISINAU, ["tablet"], days, NOW).hours
+        assert read_tries(history, console.settled, CHISINAU, ["tablet"], days, NOW).hours
     writer = HistoryWriter(path, clock=Clock(NOW))
     writer.start()
     writer.drain()
@@ -152,7 +149,9 @@ def test_what_was_erased_is_gone_though_it_was_read_before(console: Console) -> 
     writer.close()
     assert [day for day, _ in observe(console, home, None, 3, NOW).blocks] == ["2026-11-23"]
     with HistoryReader(path) as history:
-        assert read_tries(history, CHISINAU, ["tablet"], days, NOW).hours == [HourTotals(int(NOW) // 3600, 0, 25)]
+        assert read_tries(history, console.settled, CHISINAU, ["tablet"], days, NOW).hours == [
+            HourTotals(int(NOW) // 3600, 0, 25)
+        ]
 
 
 @pytest.mark.parametrize("zone", ["Europe/Chisinau", "Asia/Kathmandu", "Australia/Lord_Howe", "UTC"])
@@ -166,10 +165,10 @@ def test_the_tries_of_days_are_those_of_their_hours(console: Console, zone: str)
     days = [date(2026, 11, day) for day in (19, 20, 21, 22, 23, 24)]  # today is the 24th in the east
     with HistoryReader(console.config.history.path) as history:
         for _ in range(2):  # read, and remembered
-            found = read_tries(history, tz, ["tablet", "phone"], days, NOW + 1)
+            found = read_tries(history, console.settled, tz, ["tablet", "phone"], days, NOW + 1)
             assert found.hours == history.tries(["tablet", "phone"]).hours
             assert found.kinds == history.tries(["phone", "tablet"]).kinds
-        assert read_tries(history, tz, [], days, NOW).hours == []
+        assert read_tries(history, console.settled, tz, [], days, NOW).hours == []
 
 
 def test_presence_by_device() -> None:

@@ -15,7 +15,7 @@ from guardian.config import load_config
 from guardian.web.console import Console
 from guardian.web.pages import CHILD_PAGE, CONSOLE_PAGE, Pages
 from guardian.web.security import read_head
-from tests.web.product import Served
+from tests.web.product import PASSWORD, Served
 
 SCRIPT = b"console.log('" + b"hello " * 300 + b"')"
 
@@ -148,6 +148,13 @@ def test_a_childs_device_goes_to_its_own_page(served: Served) -> None:
     answer = child.get("!/", follow_redirects=False)
     assert (answer.status_code, answer.headers["location"]) == (302, "/me")
     assert child.get("!/me").status_code == 200 and child.get("!/login").status_code == 200
+    served.store.set_option("login_from_children", "yes")
+    try:
+        assert child.get("!/", follow_redirects=False).status_code == 302, "its own page comes first all the same"
+        assert child.sign_in("Mama", PASSWORD).status_code == 201
+        assert child.get("!/", follow_redirects=False).status_code == 200, "a parent is signed in there"
+    finally:
+        served.store.set_option("login_from_children", "no")
     assert served.anonymous().get("!/", follow_redirects=False).status_code == 200
 
 

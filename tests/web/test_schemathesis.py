@@ -21,7 +21,7 @@ from tests.web.product import Served, console
 # A signed-in parent stays one: what could end the session comes last, against a console that is thrown away.
 ENDING = {("DELETE", "/session"), ("DELETE", "/accounts/{account}"), ("POST", "/factory-reset")}
 ENDLESS = {("GET", "/events")}
-EXAMPLES = 12
+EXAMPLES = 20
 SECONDS = 240
 
 SETTINGS = """\
@@ -44,10 +44,10 @@ def thrown_away(tmp_path: Path) -> Iterator[Served]:
         yield running
 
 
-def run_schemathesis(served: Served, chosen: set[tuple[str, str]], folder: Path) -> str:
+def run_schemathesis(served: Served, chosen: set[tuple[str, str]], folder: Path, more: str = "") -> str:
     """Run it as the parent on some calls; return what it printed. Fails with that when it found something."""
     session = f'[auth.openapi.session]\napi_key = "{served.parent.http.cookies[COOKIE]}"\n'
-    (folder / "schemathesis.toml").write_text(SETTINGS + session)
+    (folder / "schemathesis.toml").write_text(SETTINGS + session + more)
     names = "|".join(re.escape(f"{method} {PREFIX}{path}") for method, path in sorted(chosen))
     command = [
         sys.executable, "-m", "schemathesis.cli", "--config-file", str(folder / "schemathesis.toml"), "run",
@@ -69,6 +69,21 @@ def test_answers_are_those_of_the_document(served: Served, tmp_path: Path) -> No
     assert re.search(rf"\b{len(chosen)} (passed|selected)|Selected: {len(chosen)}/", printed), printed
     assert served.get("/session").status_code == 200
     assert "event=bug" not in served.web_log()
+
+
+def test_things_that_are_there(thrown_away: Served, tmp_path: Path) -> None:
+    """The same on a child and a device that exist, so that the calls get to their real work."""
+    inner = {
+        (endpoint.method, endpoint.path)
+        for endpoint in ENDPOINTS
+        if endpoint.method != "DELETE" and ("{profile}" in endpoint.path or "{device}" in endpoint.path)
+    }
+    assert len(inner) >= 8
+    there = '[parameters]\n"path.profile" = "ana"\n"path.device" = "tablet"\n'
+    run_schemathesis(thrown_away, inner, tmp_path, there)
+    profiles = {profile["id"] for profile in thrown_away.get("/household").json()["profiles"]}
+    assert "ana" in profiles and thrown_away.get("/home").status_code == 200
+    assert "event=bug" not in thrown_away.web_log()
 
 
 def test_calls_that_end_something(thrown_away: Served, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from guardian.web.cards import list_cards
 from guardian.web.changes import find_profile
 from guardian.web.observed import find_presence, make_state, read_blocked_today, read_status, read_tries
 from guardian.web.routing import Call, Endpoint
-from guardian.web.shapes.activity import Activity, Alerts, DismissCall, GatewayState, Home, Span
+from guardian.web.shapes.activity import MOST_ALERTS, Activity, Alert, Alerts, DismissCall, GatewayState, Home, Span
 from guardian.web.sightings import list_seen, sort_devices
 
 FIRST_ALERTS = 3  # on the home page
@@ -55,7 +55,7 @@ def show_activity(call: Call[None]) -> Activity:
     since = int(start_of_day(household.tz, days[0]) // 3600)
     devices = [device.id for device in household.devices if device.profile == profile.id]
     with console.history() as history:
-        tries = read_tries(history, household.tz, devices, days, call.now)
+        tries = read_tries(history, console.settled, household.tz, devices, days, call.now)
         names = profile.visibility is Visibility.NAMES
         sites = history.blocked_names(devices, since, limit=MOST_SITES) if names else []
         used = history.profile_minutes(profile.id, days[0].isoformat())
@@ -64,24 +64,31 @@ def show_activity(call: Call[None]) -> Activity:
 
 
 def show_alerts(call: Call[None]) -> Alerts:
-    """Return the alerts of the last days that nobody has put away."""
-    return Alerts(current_alerts(call.console, call.now, call.query.days))
+    """Return the alerts of the last days that nobody has put away, the first of them where there are very many."""
+    return _show(current_alerts(call.console, call.now, call.query.days))
 
 
 def dismiss_alerts(call: Call[DismissCall]) -> Alerts:
-    """Put alerts away and return those that are left of the last week. Ids of alerts that are gone are passed over."""
+    """Put alerts away, or take that back, and return what is left of the last week. Unknown ids are passed over."""
     console, now = call.console, call.now
     chosen = frozenset(call.body.ids)
-    days = _days_back(chosen, local_date(console.household().tz, now))
-    known = {alert.id: alert.times for alert in current_alerts(console, now, days) if alert.id in chosen}
-    console.store.dismiss(known, now)
+    if call.body.undo:
+        console.store.take_back(chosen)
+    else:
+        days = _days_back(chosen, local_date(console.household().tz, now))
+        known = {alert.id: alert.times for alert in current_alerts(console, now, days) if alert.id in chosen}
+        console.store.dismiss(known, now)
     console.events.publish_change("alerts")
-    return Alerts(current_alerts(console, now))
+    return _show(current_alerts(console, now))
 
 
 def show_status(call: Call[None]) -> GatewayState:
     """Return whether the home is protected."""
     return make_state(call.console, read_status(call.console), call.now)
+
+
+def _show(alerts: list[Alert]) -> Alerts:
+    return Alerts(alerts[:MOST_ALERTS], max(0, len(alerts) - MOST_ALERTS))
 
 
 def _days_back(ids: frozenset[str], today: date) -> int:
@@ -104,7 +111,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     ),
     Endpoint("GET", "/alerts", "read", "Alerts", show_alerts, result=Alerts, query=Span),
     Endpoint(
-        "POST", "/alerts/dismiss", "control", "Put alerts away", dismiss_alerts, result=Alerts, body=DismissCall
+        "POST", "/alerts/dismiss", "control", "Put alerts away, or not", dismiss_alerts, result=Alerts, body=DismissCall
     ),
     Endpoint("GET", "/status", "status", "Whether the home is protected", show_status, result=GatewayState),
 )  # fmt: skip

@@ -8,11 +8,12 @@ from dataclasses import replace
 
 from guardian.errors import GuardianError
 from guardian.policy import model
+from guardian.store.household_form import read_name
 from guardian.store.settings import Entry
 from guardian.web.access import Whose
 from guardian.web.api.profiles import describe_pause, end_of_pause
 from guardian.web.changes import find_device, replace_device
-from guardian.web.convert import Problems, read_addresses, read_macs, read_name, show_device
+from guardian.web.convert import Problems, read_addresses, read_macs, show_device
 from guardian.web.naming import make_id
 from guardian.web.routing import Call, Endpoint
 from guardian.web.shapes.common import Done

@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
-from starlette.responses import StreamingResponse
+from starlette.responses import Response
 
 from guardian.store import accounts
 from guardian.web.access import ROLE_SCOPES, Caller
@@ -22,28 +22,53 @@ if TYPE_CHECKING:
 
 RETRY_MILLISECONDS = 3000
 HEARTBEAT_SECONDS = 20.0  # a comment, so that a connection that is gone is noticed
-CHECK_SECONDS = 60.0  # between two looks whether the caller may still listen
+CHECK_SECONDS = 60.0  # between two looks whether the caller may still listen, when nothing calls for one at once
 FULL_SECONDS = 30
 
 
-class EventStream(StreamingResponse):
-    """An answer that frees its place whatever ends it."""
+class EventStream(Response):
+    """An answer without an end, which frees its place whatever ends it.
 
-    def __init__(self, console: Console, caller: Caller, subscription: Subscription) -> None:
-        super().__init__(
-            tell(console, caller, subscription), media_type="text/event-stream", headers={"cache-control": "no-store"}
-        )
+    Starlette's StreamingResponse would do the same, and load a megabyte of anyio for it.
+    """
+
+    media_type = "text/event-stream"
+
+    def __init__(self, console: Console, caller: Caller, subscription: Subscription) -> None:  # nothing of Response's:
+        self.status_code = 200  # it would send a length
+        self.init_headers({"cache-control": "no-store"})
+        self._chunks = tell(console, caller, subscription)
         self._subscription = subscription
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send events until one side has enough."""
+        telling = asyncio.ensure_future(self._send(send))
+        leaving = asyncio.ensure_future(wait_for_end(receive))
         try:
-            await super().__call__(scope, receive, send)
+            await asyncio.wait((telling, leaving), return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._subscription.close()
+            telling.cancel()
+            leaving.cancel()
+            await asyncio.wait((telling, leaving))
+        for task in (telling, leaving):
+            if not task.cancelled():
+                task.result()
+
+    async def _send(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        async for chunk in self._chunks:
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-async def listen_to_events(call: Call[None]) -> StreamingResponse:
+async def wait_for_end(receive: Receive) -> None:
+    """Wait until the caller is gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def listen_to_events(call: Call[None]) -> EventStream:
     """Return the stream of events that the caller may see. Raises RefusalError 503 when too many listen."""
     caller = call.caller
     try:
@@ -58,8 +83,8 @@ async def tell(console: Console, caller: Caller, subscription: Subscription) -> 
     yield f"retry: {RETRY_MILLISECONDS}\n\n".encode()
     checked = time.monotonic()
     while (events := await subscription.take(HEARTBEAT_SECONDS)) is not None:
-        if time.monotonic() - checked >= CHECK_SECONDS:
-            checked = time.monotonic()
+        if subscription.is_doubtful or time.monotonic() - checked >= CHECK_SECONDS:
+            subscription.is_doubtful, checked = False, time.monotonic()
             if not await asyncio.to_thread(may_listen, console, caller, time.time()):
                 return
         yield b"".join(events) or b":\n\n"

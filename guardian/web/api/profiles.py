@@ -1,4 +1,4 @@
-"""Profiles: their rules, pause, bedtime, minutes on top, and what would happen to a site."""
+"""Profiles: their rules, pause, bedtime now or later, minutes on top, and what would happen to a site."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from guardian.policy.model import FOREVER, Decision, Reason
 from guardian.policy.posture import posture_of_profile
 from guardian.policy.presets import profile_from_preset
 from guardian.store.household import check_group
+from guardian.store.household_form import read_name
 from guardian.store.settings import Entry
-from guardian.web.changes import find_profile, give_bonus, replace_profile
-from guardian.web.convert import Problems, read_name, read_profile, show_moment, show_profile
+from guardian.web.changes import find_profile, give_bonus, let_stay_up, replace_profile
+from guardian.web.convert import Problems, read_profile, show_moment, show_profile
 from guardian.web.first import find_timezone, is_timezone, make_first_household
 from guardian.web.naming import make_id
 from guardian.web.routing import Call, Endpoint, RefusalError
 from guardian.web.shapes.common import Done
-from guardian.web.shapes.household import Answer, BonusCall, NewProfile, PauseCall, Profile, Question
+from guardian.web.shapes.household import Answer, AwakeCall, BonusCall, NewProfile, PauseCall, Profile, Question
 from guardian.web.sites import read_site, show_site
 
 
@@ -193,6 +194,32 @@ def give_minutes(call: Call[BonusCall]) -> Done:
     )
 
 
+def let_profile_stay_up(call: Call[AwakeCall]) -> Done:
+    """Lift the hours without internet for some minutes, of tonight only; `until` is the moment at which they go on.
+
+    Raises ConfigError, ConflictError, RefusalError 404, 409 `paused`, and 409 `no-bedtime` when no such hours are there
+    now or begin within these minutes.
+    """
+    key, minutes = call.path["profile"], call.body.minutes
+    name = find_profile(call.console.household(), key).name
+    details: dict[str, str | int] = {"profile": name, "minutes": minutes}
+
+    def change(household: model.Household) -> model.Household:
+        if find_profile(household, key).paused_until > call.now:
+            raise RefusalError(409, "paused", "the internet is paused: resume it first")
+        household, until = let_stay_up(household, key, minutes, call.now)
+        if not until:
+            raise RefusalError(
+                409, "no-bedtime", "no hours without internet are there now or begin within these minutes"
+            )
+        details["until"] = int(until)
+        return give_bonus(household, key, minutes, "", call.now) if call.body.bonus else household
+
+    entry = Entry(call.caller.who, f"{name} may stay online {minutes} minutes longer", "awake", details)
+    revision = call.console.edit(entry, change, call.if_match)
+    return Done(revision, float(details["until"]))
+
+
 def explain_site(call: Call[Question]) -> Answer:
     """Return what would happen to a site, also under rules that nobody has saved. Raises ConfigError, RefusalError 404.
 
@@ -262,6 +289,10 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(
         "POST", "/profiles/{profile}/bonus", "control", "Give minutes for today", give_minutes, Done,
         body=BonusCall, errors=(409,),
+    ),
+    Endpoint(
+        "POST", "/profiles/{profile}/awake", "control", "Bedtime later, tonight only", let_profile_stay_up, Done,
+        body=AwakeCall, errors=(409,),
     ),
     Endpoint(
         "POST", "/profiles/{profile}/explain", "read", "What would happen to a site", explain_site, Answer,

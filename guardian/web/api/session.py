@@ -127,6 +127,7 @@ def read_session(call: Call[None]) -> Session:
 def sign_out(call: Call[None]) -> None:
     """End the session."""
     accounts.end_session(call.console.store, call.caller.session)
+    call.console.events.check_callers()
     call.cookies.append((COOKIE, "", 0))
 
 
@@ -137,6 +138,7 @@ def _keep_children_out(call: Call[Any]) -> None:
 
 def _open_session(call: Call[Any], account: accounts.Account) -> Session:
     secret, csrf = accounts.open_session(call.console.store, account.id, call.now, replaces=call.caller.session)
+    call.console.events.check_callers()  # the session that was there before has ended
     call.cookies.append((COOKIE, secret, int(accounts.SESSION_SECONDS)))
     return _make_session(account._replace(last_login=call.now), csrf)
 
@@ -166,6 +168,7 @@ def add_account(call: Call[NewAccount]) -> Account:
         raise RefusalError(409, "exists", str(error)) from None
     except accounts.TooManyError as error:
         raise RefusalError(409, "too-many", str(error)) from None
+    call.console.note(call.caller.who, f"account {made.name} made", "account-made", name=made.name, role=made.role)
     return _show_account(made)
 
 
@@ -178,7 +181,8 @@ def change_account(call: Call[AccountChange]) -> Account:
     if body.role is not None and "accounts" not in caller.scopes:
         raise RefusalError(403, "not-allowed", "only parents give roles")
     name = None if body.name is None else _read_name(body.name)
-    if accounts.find_account(call.console.store, wanted) is None:
+    before = accounts.find_account(call.console.store, wanted)
+    if before is None:
         raise RefusalError(404, "not-found", "there is no such account")
     if body.role is not None or body.password is not None:
         confirm_password(call, body.current_password)
@@ -197,17 +201,25 @@ def change_account(call: Call[AccountChange]) -> Account:
         raise RefusalError(409, "last-parent", str(error)) from None
     if changed is None:
         raise RefusalError(404, "not-found", "there is no such account")
+    call.console.events.check_callers()
+    parts = [part for part in ("name", "role", "password") if getattr(changed, part) != getattr(before, part)]
+    if parts:
+        what = f"account {before.name} changed: {', '.join(parts)}"
+        call.console.note(caller.who, what, "account-changed", name=before.name, parts=" ".join(parts))
     return _show_account(changed)
 
 
 def remove_account(call: Call[None]) -> None:
     """Take a person's account away; their sessions end."""
     wanted = _read_id(call.path["account"])
+    found = accounts.find_account(call.console.store, wanted)
     try:
-        if not accounts.remove_account(call.console.store, wanted):
+        if found is None or not accounts.remove_account(call.console.store, wanted):
             raise RefusalError(404, "not-found", "there is no such account")
     except accounts.LastParentError as error:
         raise RefusalError(409, "last-parent", str(error)) from None
+    call.console.events.check_callers()
+    call.console.note(call.caller.who, f"account {found.name} removed", "account-removed", name=found.name)
     if wanted == call.caller.account:
         call.cookies.append((COOKIE, "", 0))
 
@@ -231,13 +243,18 @@ def add_token(call: Call[NewToken]) -> MadeToken:
         secret, made = accounts.add_token(call.console.store, _read_name(call.body.name), scopes, call.now)
     except accounts.TooManyError as error:
         raise RefusalError(409, "too-many", str(error)) from None
+    call.console.note(call.caller.who, f"key of program {made.name} made", "token-made", name=made.name)
     return MadeToken(secret, _show_token(made))
 
 
 def remove_token(call: Call[None]) -> None:
     """Make a key worthless."""
-    if not accounts.remove_token(call.console.store, _read_id(call.path["token"])):
+    wanted, store = _read_id(call.path["token"]), call.console.store
+    found = next((token for token in accounts.list_tokens(store) if token.id == wanted), None)
+    if found is None or not accounts.remove_token(store, wanted):
         raise RefusalError(404, "not-found", "there is no such token")
+    call.console.events.check_callers()
+    call.console.note(call.caller.who, f"key of program {found.name} removed", "token-removed", name=found.name)
 
 
 def _show_token(token: accounts.Token) -> Token:

@@ -43,12 +43,19 @@ def _tell_settings(console: Console) -> ConsoleSettings:
 
 def change_settings(call: Call[ConsoleChange]) -> ConsoleSettings:
     """Change those settings that are given."""
-    store = call.console.store
-    if call.body.login_from_children is not None:
-        store.set_option(CHILDREN_OPTION, "yes" if call.body.login_from_children else "no")
-    if call.body.notify_languages is not None:
-        store.set_option(LANGUAGE_OPTION, call.body.notify_languages)
-    return _tell_settings(call.console)
+    console, body = call.console, call.body
+    before = _tell_settings(console)
+    if body.login_from_children is not None:
+        console.store.set_option(CHILDREN_OPTION, "yes" if body.login_from_children else "no")
+    if body.notify_languages is not None:
+        console.store.set_option(LANGUAGE_OPTION, body.notify_languages)
+    after = _tell_settings(console)
+    parts = [part for part in after.__struct_fields__ if getattr(after, part) != getattr(before, part)]
+    if parts:
+        what = f"settings of the console changed: {', '.join(parts)}"
+        console.note(call.caller.who, what, "console-changed", parts=" ".join(parts))
+    console.events.check_callers()  # a child's device may not listen any more
+    return after
 
 
 def get_channels(call: Call[None]) -> Channels:
@@ -90,13 +97,16 @@ def add_channel(call: Call[NewChannel]) -> Channels:
     if made is None:
         raise RefusalError(409, "full", f"there are {stored.MOST_CHANNELS} channels already: remove one first")
     log.info("event=channel-added service=%s", results[0]["service"])
+    console.note(call.caller.who, f"channel {body.name} added", "channel-added", name=body.name)
     return _tell_channels(console.store)
 
 
 def remove_channel(call: Call[None]) -> None:
     """Remove a channel; nothing is delivered to it any more."""
-    if not stored.remove_channel(call.console.store, _find_channel(call).id):
+    channel = _find_channel(call)
+    if not stored.remove_channel(call.console.store, channel.id):
         raise RefusalError(404, "not-found", "there is no such channel")
+    call.console.note(call.caller.who, f"channel {channel.name} removed", "channel-removed", name=channel.name)
 
 
 def try_channel(call: Call[None]) -> None:

@@ -9,6 +9,7 @@ from msgspec import Meta
 from guardian.web.shapes.common import AgeBand, Day, Moment, Struct
 from guardian.web.shapes.household import Visibility
 
+MOST_ALERTS = 200  # that are shown, or put away, at once
 State = Literal["online", "away", "asleep", "offline", "paused", "used-up"]
 
 
@@ -80,13 +81,17 @@ class Alert(Struct):
 
 
 class Alerts(Struct):
-    alerts: list[Alert]  # by priority, then the newest first
+    """By priority, then the newest first; `more` are left out: older ones, of no higher priority."""
+
+    alerts: Annotated[list[Alert], Meta(max_length=MOST_ALERTS)]
+    more: int
 
 
 class DismissCall(Struct):
-    """Put alerts away; one comes back when it happens again on another day, or much more often."""
+    """Put alerts away, or take that back; one comes back when it happens on another day, or much more often."""
 
-    ids: Annotated[list[Annotated[str, Meta(max_length=200)]], Meta(min_length=1, max_length=200)]
+    ids: Annotated[list[Annotated[str, Meta(max_length=200)]], Meta(min_length=1, max_length=MOST_ALERTS)]
+    undo: bool = False
 
 
 class GatewayState(Struct):

@@ -24,7 +24,7 @@ class Window(Struct):
     days: Annotated[list[Weekday], Meta(max_length=7)]  # empty in an exception
     start: Annotated[int, Meta(ge=0, le=1439)]
     end: MinutesOfDay  # 1440 = midnight
-    label: Annotated[str, Meta(max_length=60)] = "bedtime"
+    label: Annotated[str, Meta(max_length=200)] = "bedtime"
 
 
 class DayException(Struct):
@@ -131,7 +131,7 @@ class HouseholdChange(Struct):
 
     timezone: Annotated[str, Meta(max_length=100)] | None = None
     language: Language | None = None
-    country: Annotated[str, Meta(pattern=r"^([a-z]{2})?$")] | None = None
+    country: Annotated[str, Meta(pattern=r"^([a-z]{2})?$(?!\n)")] | None = None
     new_devices: Annotated[str, Meta(max_length=63)] | None = None
     rules: Annotated[list[Rule], Meta(max_length=1000)] | None = None
 
@@ -147,6 +147,16 @@ class PauseCall(Struct):
 class BonusCall(Struct):
     minutes: Annotated[int, Meta(ge=1, le=1440)]
     of: OfMinutes = ""
+
+
+class AwakeCall(Struct):
+    """So many minutes longer than the hours without internet allow, tonight only. A pause stays.
+
+    `bonus`: these minutes also come on top for today, so that used up minutes do not stand in the way.
+    """
+
+    minutes: Annotated[int, Meta(ge=5, le=240)]
+    bonus: bool = False
 
 
 class Question(Struct):
@@ -212,7 +222,7 @@ class Change(Struct):
     id: int
     at: Moment
     who: str
-    kind: str  # pause, resume, bedtime, bonus, profile-made, profile-changed, profile-removed, device-named, ...
+    kind: str  # pause, resume, bedtime, awake, bonus, profile-made, profile-changed, profile-removed, device-named, ...
     details: dict[str, str | int]
     text: str
 

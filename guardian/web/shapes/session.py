@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from guardian.web.shapes.common import Language, Moment, Name, Struct
+from guardian.web.shapes.common import Language, Moment, ShortName, Struct
 
 Password = Annotated[str, Meta(min_length=8, max_length=200)]
 Role = Literal["parent", "helper"]
@@ -31,7 +31,7 @@ class Claim(Struct):
     """The first visit: who holds the claim code becomes the first parent."""
 
     claim_code: Annotated[str, Meta(max_length=40)]
-    name: Name  # as the journal will call the person: Mama, Tata
+    name: ShortName  # as the journal will call the person: Mama, Tata
     password: Password
     language: Language
     timezone: Annotated[str, Meta(max_length=100)]
@@ -59,7 +59,7 @@ class Session(Struct):
 
 
 class NewAccount(Struct):
-    name: Name
+    name: ShortName
     role: Role
     password: Password
 
@@ -68,7 +68,7 @@ class AccountChange(Struct):
     """Parts that are not given stay. `current_password` is the caller's own; a change of role or password needs it."""
 
     current_password: Annotated[str, Meta(max_length=200)] = ""
-    name: Name | None = None
+    name: ShortName | None = None
     role: Role | None = None
     password: Password | None = None
 
@@ -84,7 +84,7 @@ class Token(Struct):
 
 
 class NewToken(Struct):
-    name: Name
+    name: ShortName
     scopes: Annotated[list[TokenScope], Meta(min_length=1, max_length=5)]
 
 

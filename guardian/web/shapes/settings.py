@@ -6,7 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from guardian.web.shapes.common import Language, Name, Struct
+from guardian.web.shapes.common import Language, ShortName, Struct
 
 
 class ConsoleSettings(Struct):
@@ -36,7 +36,7 @@ class Channels(Struct):
 
 
 class NewChannel(Struct):
-    name: Name
+    name: ShortName
     address: Annotated[str, Meta(min_length=5, max_length=1000)]  # an Apprise URL
     requests: bool = True
     alerts: bool = True

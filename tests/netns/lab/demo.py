@@ -16,8 +16,9 @@ from typing import NamedTuple
 from guardian.cli import COMMANDS, paint
 from tests.gateway.product import ROOT
 from tests.netns.lab import plan
+from tests.netns.lab.console import ADDRESS, call, running_console, settings, write_leases
 from tests.netns.lab.home import Lab, open_world
-from tests.netns.lab.tour import STEPS, Outcome, Step
+from tests.netns.lab.tour import PARENT, PASSWORD, STEPS, Outcome, Step, claim, session_of
 
 WORDS = 12  # width of the first column
 ALERT_SECONDS = 5.0  # after which an alert is missing
@@ -33,8 +34,12 @@ class Tally(NamedTuple):
 
 def main(words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="scripts/demo", description=__doc__)
-    parser.add_argument("--once", action="store_true", help="end after the tour")
-    parser.add_argument(
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--once", action="store_true", help="end after the tour")
+    what.add_argument(
+        "--first-visit", action="store_true", help="no tour: a box as it comes out of the carton, for your own visit"
+    )
+    what.add_argument(
         "--check", action="store_true", help="the same, with exit code 1 unless every step went as expected"
     )
     args = parser.parse_args(words)
@@ -60,17 +65,26 @@ def run(folder: Path, args: argparse.Namespace) -> int:
     started = time.monotonic()
     for name in ("world", "router"):
         (folder / name).mkdir()
-    with open_world(folder / "world") as world, world.protected(folder / "router", filter=True) as lab:
+    more = settings(write_leases(folder / "leases"))
+    with (
+        open_world(folder / "world") as world,
+        world.protected(folder / "router", filter=True, more=more) as lab,
+        running_console(lab),
+    ):
         has_filter = lab.has_filter()
         state = "on" if has_filter else "not in force: its steps are left out"
         say(
-            "A home with Ana's tablet, mother's phone and a stranger's laptop. Guardian is on the router, "
-            f"the flow filter is {state}."
+            "A home with Ana's tablet, mother's phone and a stranger's laptop. Guardian and the parents' console "
+            f"are on the router, the flow filter is {state}."
         )
         say(f"Up after {time.monotonic() - started:.1f} s.\n")
-        tally = make_tour(lab, has_filter=has_filter)
+        if args.first_visit:
+            tally = Tally(0, 0, 0)
+            begin_anew(lab)
+        else:
+            tally = make_tour(lab, has_filter=has_filter)
         if not (args.once or args.check):
-            invite(lab)
+            invite(lab, is_claimed=not args.first_visit)
             while True:
                 signal.pause()
     return 1 if args.check and (tally.wrong or tally.skipped) else 0
@@ -140,7 +154,17 @@ def wait_for_alerts(lab: Lab, known: set[str]) -> list[str]:
     return new
 
 
-def invite(lab: Lab) -> None:
+def begin_anew(lab: Lab) -> None:
+    """Make the box as it comes out of the carton, by its own factory reset, and let all devices be seen."""
+    code = lab.command("web", "--claim-code").stdout.strip()
+    claimed = claim(lab, "phone", code)
+    reset = call(lab.phone, "POST", "/factory-reset", {"password": PASSWORD}, session_of(lab))
+    assert (claimed.status, reset.status) == (201, 204), (claimed, reset)
+    for device in lab.devices:
+        device.fetch("https://www.open.example/")
+
+
+def invite(lab: Lab, *, is_claimed: bool) -> None:
     """Print how to play."""
     config = lab.guardian.config
     say("\nIt stays up. Be a device (each in a terminal of its own, as root):\n")
@@ -150,7 +174,14 @@ def invite(lab: Lab) -> None:
     say(f"  export CURL_CA_BUNDLE={lab.world.ca}")
     say("  curl https://www.open.example/; curl http://blocked.example/; dig news.open.example")
     say(f"  curl --resolve blocked.example:443:{plan.SITES['blocked.example'].four} https://blocked.example/")
-    say("\nAs a parent, anywhere on this machine:\n")
+    say("\nAs a parent, in a browser on the phone (and as the child, with `tablet` in place of `phone`):\n")
+    browser = lab.guardian.folder / "browser-phone"
+    say(f"  ip netns exec {lab.network.name('phone')} chromium --no-sandbox --user-data-dir={browser} {ADDRESS}/")
+    if is_claimed:
+        say(f"  Sign in as {PARENT}, password: {PASSWORD}")
+    else:
+        say(f"  The code of the box: {lab.command('web', '--claim-code').stdout.strip()}")
+    say("\nAs a parent, by commands, anywhere on this machine:\n")
     say(f"  export GUARDIAN_CONFIG={config}; cd {ROOT}")
     say("  .venv/bin/guardian status; .venv/bin/guardian household pause --device tablet")
     say(f"\nWhat the servers accepted: {lab.world.folder / 'seen'}; Guardian's log: {config.parent / 'log'}")

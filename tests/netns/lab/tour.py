@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 from tests.netns.lab import plan
+from tests.netns.lab.console import Called, call
 from tests.netns.lab.device import Fetched
 from tests.netns.lab.home import Lab, household
 
 BLOCKED = plan.SITES["blocked.example"]
 SECONDS = 3.0  # after which a child would give up
 NOW_SECONDS = 1.0  # "now": how long a stop may take
+PARENT, PASSWORD = "Mama", "a warm cup of tea"
 
 
 class Outcome(NamedTuple):
@@ -167,6 +170,58 @@ def parents_phone(lab: Lab) -> Outcome:
     return Outcome(page.ok and quic.ok and tunnel == "answered", happened)
 
 
+def first_visit(lab: Lab) -> Outcome:
+    code = lab.command("web", "--claim-code").stdout.strip()
+    tries = {
+        "the child's tablet": claim(lab, "tablet", code),
+        "a wrong code": claim(lab, "phone", "AAAAA-AAAAA"),
+        "the right one": claim(lab, "phone", code),
+        "once more": claim(lab, "phone", code),
+    }
+    happened = "; ".join(f"{who}: {tried.code or f'{PARENT} is in'}" for who, tried in tries.items())
+    return Outcome([tried.status for tried in tries.values()] == [403, 403, 201, 409], happened)
+
+
+def claim(lab: Lab, role: str, code: str) -> Called:
+    """Make the first visit from a device; on the phone the session is kept for later steps."""
+    body = {"claim_code": code, "name": PARENT, "password": PASSWORD, "language": "en", "timezone": "UTC"}
+    device = lab.phone if role == "phone" else lab.tablet
+    return call(device, "POST", "/claim", body, cookies=session_of(lab) if role == "phone" else None)
+
+
+def session_of(lab: Lab) -> Path:
+    """The file with the parent's session."""
+    return lab.guardian.folder / "mama.cookies"
+
+
+def ask_and_answer(lab: Lab) -> Outcome:
+    site, cookies = "www.tiktok.com", session_of(lab)
+    closed = lab.tablet.fetch(f"http://{site}/")
+    asked = call(lab.tablet, "POST", "/child/requests", {"kind": "site", "site": site, "message": "Please!"})
+    waiting = [
+        each
+        for each in call(lab.phone, "GET", "/requests", cookies=cookies).value["requests"]
+        if each["state"] == "open"
+    ]
+    parent = "\n".join(
+        f"request: {each['profile_name']} asks for {each['site']} ({each['why']}): {each['message']}"
+        for each in waiting
+    )
+    answered = call(lab.phone, "POST", f"/requests/{waiting[0]['id']}/answer", {"answer": "grant"}, cookies)
+    since = time.monotonic()
+    opened = lab.tablet.fetch(f"http://{site}/")
+    while not opened.ok and time.monotonic() - since < NOW_SECONDS:
+        opened = lab.tablet.fetch(f"http://{site}/")
+    told = call(lab.tablet, "GET", "/child").value["requests"][0]
+    happened = (
+        f"before: {describe(closed)}; asked: {asked.status}; the yes: {answered.status}; "
+        f"{time.monotonic() - since:.2f} s later: {describe(opened)}; "
+        f"the child reads: {told['state']}, by {told['answered_by']}"
+    )
+    ok = closed.status == 403 and opened.ok and (told["state"], told["answered_by"]) == ("granted", PARENT)
+    return Outcome(ok, happened, parent)
+
+
 def show(*words: str) -> Callable[[Lab], Outcome]:
     """Return a step that shows what a command of the command line prints."""
 
@@ -223,6 +278,14 @@ STEPS = (
         "it stops within a second, the helpline opens; resume brings all back", pause, needs_filter=True,
     ),
     Step("The parent's phone", "phone: the blocked site, HTTP/3, a VPN", "all of it works", parents_phone),
+    Step(
+        "The first visit", "the claim code, a name and a password: from the tablet, then from the phone",
+        "only the phone with the right code, and only once", first_visit, command="web",
+    ),
+    Step(
+        "A child asks, a parent answers", "tablet: asks for www.tiktok.com; phone: yes, for today",
+        "it opens within a second, and the child reads who said yes", ask_and_answer, command="web",
+    ),
     Step("Alerts", "parent: guardian alerts", "attempts, grouped", show("alerts"), needs_filter=True, command="alerts"),
     Step("Use", "parent: guardian usage", "minutes of today", show("usage"), needs_filter=True, command="usage"),
     Step("Status", "parent: guardian status", "how the gateway is", show("status")),

@@ -59,9 +59,16 @@ def test_all_kinds_and_services_on_the_page_have_names(served: Served) -> None:
     assert all(text["ro"] and text["ru"] and text["en"] for text in page["names"].values())
 
 
-def test_while_the_gateway_is_down_nobody_is_known_and_help_is_there(tmp_path_factory: pytest.TempPathFactory) -> None:
-    api = Api(open_console(tmp_path_factory.mktemp("down")), address="127.0.0.2")
+def test_while_the_gateway_is_down_the_household_tells_whose_page_it_is(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    console = open_console(tmp_path_factory.mktemp("down"))
+    api = Api(console, address="127.0.0.2")
     page = api("GET", "/child")
+    assert (page.known, page.name, page.device, page.can_ask) == (True, "Ana", "Tablet", True)
+    assert api("POST", "/child/requests", {"kind": "time", "minutes": 30}).state == "open"
+    stranger = Api(console, address="127.0.0.9")
+    page = stranger("GET", "/child")
     assert (page.known, page.can_ask) == (False, False)
     assert page.helplines
-    assert api.refusal("POST", "/child/requests", {"kind": "time", "minutes": 30}) == (403, "unknown-device")
+    assert stranger.refusal("POST", "/child/requests", {"kind": "time", "minutes": 30}) == (403, "unknown-device")

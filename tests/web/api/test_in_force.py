@@ -12,7 +12,17 @@ from typing import Any
 import pytest
 
 from guardian.catalogue import load_catalogue
-from tests.gateway.product import ADULT, CHILD, HOUSEHOLD, NEWCOMER, Upstream, addresses, extended_errors, option
+from tests.gateway.product import (
+    ADULT,
+    CHILD,
+    GROUNDED,
+    HOUSEHOLD,
+    NEWCOMER,
+    Upstream,
+    addresses,
+    extended_errors,
+    option,
+)
 from tests.web.product import Served, console
 
 PHONE, TWIN = "06:00:5e:10:00:02", "0a:00:5e:10:00:03"
@@ -89,6 +99,41 @@ def test_minutes_on_top_open_the_internet_again(served: Served) -> None:
     assert not is_open(served)
     assert served.post("/profiles/ana/bonus", {"minutes": 15}).status_code == 200
     assert is_open(served)
+
+
+def test_thirty_minutes_longer_open_the_internet_and_end(served: Served) -> None:
+    """Ion has no internet all day and night, so that this is true at any hour."""
+    before = profile(served, "ion")
+    assert not is_open(served, source=GROUNDED)
+    assert served.token("read", "requests").post("/profiles/ion/awake", {"minutes": 30}).status_code == 403
+    now = time.time()
+    done = served.token("control").post("/profiles/ion/awake", {"minutes": 30})
+    assert done.status_code == 200, done.text
+    until = done.json()["until"]
+    assert now + 1800 <= until <= time.time() + 1860
+    assert is_open(served, source=GROUNDED)
+    for moment, reason in ((until - 1, "default"), (until, "schedule"), (until + 86400, "schedule")):
+        told = served.post("/profiles/ion/explain", {"name": "site.any.example", "at": moment}).json()
+        assert told["reason"] == reason
+    card = next(each for each in served.get("/home").json()["cards"] if each["profile"] == "ion")
+    assert (card["state"], card["next"]["kind"], card["next"]["at"]) == ("online", "offline", until)
+    # The way back: the hours as they were.
+    assert served.put("/profiles/ion", profile(served, "ion") | {"exceptions": []}).json() == before
+    assert not is_open(served, source=GROUNDED)
+
+
+def test_time_that_a_child_was_granted_opens_its_bedtime(served: Served) -> None:
+    asked = served.anonymous(GROUNDED).post("/child/requests", {"kind": "time", "minutes": 15})
+    assert asked.status_code == 201, asked.text
+    assert not is_open(served, source=GROUNDED)
+    answer = served.helper().post(f"/requests/{asked.json()['id']}/answer", {"answer": "grant"})
+    assert answer.status_code == 200, answer.text
+    assert is_open(served, source=GROUNDED)
+    (line, *_) = served.get("/changes").json()["changes"]
+    assert (line["kind"], line["details"]["minutes"], line["who"]) == ("request-granted", 15, "Bunica")
+    assert 800 < line["details"]["until"] - time.time() <= 960
+    page = served.anonymous(GROUNDED).get("/child").json()
+    assert (page["state"], page["next"]["at"]) == ("online", line["details"]["until"])
 
 
 def test_two_parents_and_one_stale_page(served: Served) -> None:

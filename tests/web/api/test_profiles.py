@@ -262,6 +262,69 @@ def test_minutes_on_top(api: Api) -> None:
     assert list(api.problems("POST", "/profiles/ana/bonus", {"minutes": 5, "of": "games"})) == ["of"]
 
 
+BED = datetime(2026, 11, 23, 21, 30, tzinfo=CHISINAU).timestamp()  # of Ana's age, on a Monday; until seven
+
+
+def reason_at(api: Api, moment: float) -> str:
+    return str(api("POST", "/profiles/ana/explain", {"name": "example.com"}, now=moment).reason)
+
+
+def test_thirty_minutes_longer(api: Api) -> None:
+    before = profile(api)
+    done = api("POST", "/profiles/ana/awake", {"minutes": 30}, now=BED + 300)
+    assert (done.until, done.revision) == (BED + 2100, api("GET", "/household").revision)
+    moments = [BED + 240, BED + 300, BED + 2040, BED + 2100, BED + 9.5 * 3600 - 60, BED + 86400]
+    bed, free = "schedule", "default"
+    assert [reason_at(api, moment) for moment in moments] == [bed, free, free, bed, bed, bed]
+    after = profile(api)
+    assert after | {"exceptions": []} == before
+    assert after["exceptions"] == [
+        {"day": "2026-11-23", "note": "", "windows": [
+            {"days": [], "start": 21 * 60 + 30, "end": 21 * 60 + 35, "label": "bedtime"},
+            {"days": [], "start": 22 * 60 + 5, "end": 7 * 60, "label": "bedtime"},
+        ]},
+    ]  # fmt: skip
+    assert api.journal() == [("Mama", "awake", {"profile": "Ana", "minutes": 30, "until": int(BED + 2100)})]
+    # What a page sends back to undo it is taken.
+    api("PUT", "/profiles/ana", after | {"exceptions": before["exceptions"]})
+    assert profile(api) == before
+
+
+def test_longer_before_bedtime_begins_and_with_minutes_on_top(api: Api) -> None:
+    api("PUT", "/profiles/ana", profile(api) | {"minutes": {"days": [0] * 7}})
+    for code, moment in (("no-bedtime", BED - 31 * 60), ("no-bedtime", BED - 8 * 3600)):
+        assert api.refusal("POST", "/profiles/ana/awake", {"minutes": 30}, now=moment) == (409, code)
+    assert api("POST", "/profiles/ana/awake", {"minutes": 30}, now=BED - 1800).until == BED + 1800
+    assert reason_at(api, BED) == "minutes"
+    done = api("POST", "/profiles/ana/awake", {"minutes": 30, "bonus": True}, now=BED + 600)
+    assert done.until == BED + 3600
+    assert profile(api)["bonuses"] == [{"day": "2026-11-23", "minutes": 30, "of": ""}]
+    assert reason_at(api, BED + 600) == "default"
+
+
+def test_staying_up_ends_no_pause_and_a_refusal_changes_nothing(api: Api) -> None:
+    api("POST", "/profiles/ana/pause", {"action": "pause", "minutes": 60}, now=BED)
+    before = api("GET", "/household")
+    wish = {"minutes": 30, "bonus": True}
+    assert api.refusal("POST", "/profiles/ana/awake", wish, now=BED + 60) == (409, "paused")
+    assert api.refusal("POST", "/profiles/ana/awake", wish, now=BED + 12 * 3600) == (409, "no-bedtime")
+    assert api.refusal("POST", "/profiles/parents/awake", wish, now=BED) == (409, "no-bedtime")
+    assert api.refusal("POST", "/profiles/nobody/awake", wish, now=BED) == (404, "not-found")
+    with pytest.raises(ConflictError):
+        api("POST", "/profiles/ana/awake", wish, now=BED + 3600, if_match=before.revision - 1)
+    for wrong in (
+        {},
+        {"minutes": 4},
+        {"minutes": 241},
+        {"minutes": 30.5},
+        {"minutes": "30"},
+        {"minutes": 30, "of": "x"},
+    ):
+        assert api.refusal("POST", "/profiles/ana/awake", wrong, now=BED) == (422, "not-valid")
+    assert api("GET", "/household") == before
+    assert api("POST", "/profiles/ana/awake", wish, now=BED + 3600).until == BED + 5400  # the pause is over
+
+
 def ask(api: Api, name: str, **more: Any) -> Any:
     return api("POST", "/profiles/ana/explain", {"name": name, **more}, now=MONDAY_EVENING)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -10,15 +12,25 @@ from typing import Any
 
 import pytest
 
+from guardian.web.gateway import WAIT_SECONDS, WHOSE_SECONDS
 from tests.gateway.product import ADULT, CHILD, NEWCOMER, TEEN, Upstream, addresses, wait_for
-from tests.web.product import Served, console
+from tests.web.product import PARENT, PASSWORD, Served, console
 
 BLOCKED = "blocked.example"
+CLOAKED, FORBIDDEN = "shop.open.example", "film.open.example"  # open themselves, but not what they lead to
+RECORDS = f"""
+blocked.example A 192.0.2.7
+www.bet365.com A 192.0.2.8
+bet365.com A 192.0.2.9
+{CLOAKED} CNAME edge.open.example.
+edge.open.example CNAME www.bet365.com.
+{FORBIDDEN} CNAME mandatory.guardian.test.
+"""
 
 
 @pytest.fixture
 def upstream() -> Iterator[Upstream]:
-    made = Upstream("blocked.example A 192.0.2.7\nwww.bet365.com A 192.0.2.8\nbet365.com A 192.0.2.9")
+    made = Upstream(RECORDS)
     yield made
     made.close()
 
@@ -191,3 +203,43 @@ def test_a_lost_console_forgets_no_request(served: Served) -> None:
     served.start_web()
     assert wait_for(lambda: served.get("/requests").json()["requests"])[0]["id"] == mine["id"]
     assert served.post(f"/requests/{mine['id']}/answer", {"answer": "grant"}).status_code == 200
+
+
+def test_a_site_that_is_blocked_by_what_it_leads_to_is_asked_for_and_opens(served: Served) -> None:
+    refused = served.child().post("/child/requests", {"kind": "site", "site": CLOAKED})
+    assert (refused.status_code, refused.json()["code"]) == (409, "already-open")  # nobody has met the answer yet
+    assert "192.0.2.8" not in addresses(served.ask(CLOAKED))
+    ask(served, kind="site", site=CLOAKED)
+    (seen,) = served.get("/requests").json()["requests"]
+    assert (seen["site"], seen["why"]) == (CLOAKED, "category:gambling")
+    assert seen["why"] in served.get("/requests").json()["names"]
+    assert served.post(f"/requests/{seen['id']}/answer", {"answer": "grant"}).status_code == 200
+    assert addresses(served.ask(CLOAKED)) == ["192.0.2.8"]
+    assert addresses(served.ask("www.bet365.com")) != ["192.0.2.8"]  # that was not asked for
+    (seen,) = served.get("/requests").json()["requests"]
+    assert (seen["state"], seen["why"]) == ("granted", "")
+
+
+def test_a_site_that_leads_to_what_the_law_closes_cannot_be_asked_for(served: Served) -> None:
+    served.ask(FORBIDDEN)
+    refused = served.child().post("/child/requests", {"kind": "site", "site": FORBIDDEN})
+    assert (refused.status_code, refused.json()["code"]) == (403, "by-law")
+    assert "mandatory.guardian.test" not in refused.text
+    assert served.get("/requests").json()["requests"] == []
+
+
+def test_a_gateway_that_hangs_holds_no_page_and_lets_no_child_sign_in(served: Served) -> None:
+    os.kill(served.pid, signal.SIGSTOP)
+    try:
+        time.sleep(WHOSE_SECONDS)  # what the console knew of the child's address is forgotten
+        child = served.child()
+        began = time.monotonic()
+        assert child.sign_in(PARENT, PASSWORD).json()["code"] == "child-device"
+        assert time.monotonic() - began < WAIT_SECONDS + 1
+        home = served.get("/home").json()
+        assert home["gateway"]["running"] is False and home["cards"]
+        assert child.get("/child").json()["name"] == "Ana"
+        assert ask(served, kind="time", minutes=30)["state"] == "open"
+        assert time.monotonic() - began < 2 * WAIT_SECONDS + 1
+    finally:
+        os.kill(served.pid, signal.SIGCONT)

@@ -33,6 +33,18 @@ export function useTimezone(zone: string): void {
   }
 }
 
+// Signs that turn the direction of what follows: a name with one of them must not turn the sentence around it.
+const TURNING = /[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g
+const RIGHT_TO_LEFT = /[\p{Script=Hebrew}\p{Script=Arabic}\p{Script=Syriac}\p{Script=Thaana}\p{Script=Nko}]/u
+
+const [ISOLATE, END] = [0x2068, 0x2069].map((code) => String.fromCharCode(code)) as [string, string]
+
+/** A value as it may stand in a sentence: names are hostile text. */
+export function tame(value: string | number): string {
+  const text = String(value).replace(TURNING, '')
+  return RIGHT_TO_LEFT.test(text) ? ISOLATE + text + END : text
+}
+
 /** The text of a key with its values put in: plain text, for {text} in markup only, never for {@html}. */
 export function t(key: string, values: Values = {}): string {
   if (!has(key)) return key
@@ -41,7 +53,7 @@ export function t(key: string, values: Values = {}): string {
     typeof found === 'string'
       ? found
       : (found[new Intl.PluralRules(state.language).select(Number(values.count))] ?? found.other ?? key)
-  return text.replace(/\{(\w+)\}/g, (whole, name: string) => (Object.hasOwn(values, name) ? String(values[name]) : whole))
+  return text.replace(/\{(\w+)\}/g, (whole, name: string) => (Object.hasOwn(values, name) ? tame(values[name]!) : whole))
 }
 
 export function has(key: string): boolean {

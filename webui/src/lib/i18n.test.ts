@@ -21,6 +21,14 @@ describe('t', () => {
     expect(t('b', { x: 1 })).toBe('plain')
   })
 
+  it('does not let a name turn the sentence around', () => {
+    use('en', { a: 'Rules for {x}: on' })
+    expect(t('a', { x: 'a\u202etfel' })).toBe('Rules for atfel: on')
+    expect(t('a', { x: '\u2069\u2067b' })).toBe('Rules for b: on')
+    expect(t('a', { x: 'שרה' })).toBe('Rules for \u2068שרה\u2069: on')
+    expect(t('a', { x: '<b>Ana</b>' })).toBe('Rules for <b>Ana</b>: on')
+  })
+
   it('takes nothing from the prototype of values', () => {
     use('en', { a: '{toString}' })
     expect(t('a', Object.create(null) as Record<string, string>)).toBe('{toString}')

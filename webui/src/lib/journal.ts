@@ -37,11 +37,11 @@ export function tellChange(change: Change): string {
   return t(key, values)
 }
 
-/** The text of a kind may have a form of its own with a moment, for a service, for time, for a site. */
+/** The text of a kind may have a form of its own for a site, with a moment, for a service. */
 function chooseKey({ kind, details }: Change): string {
   const key = `journal.${kind}`
+  if (details.site && has(`${key}_site`)) return `${key}_site`
   if (typeof details.until === 'number' && has(`${key}_until`)) return `${key}_until`
   if (details.of && has(`${key}_of`)) return `${key}_of`
-  if (details.site && has(`${key}_site`)) return `${key}_site`
   return key
 }

@@ -352,6 +352,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/profiles/{profile}/awake": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Bedtime later, tonight only
+         * @description Scope: control.
+         */
+        post: operations["let_profile_stay_up"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/profiles/{profile}/explain": {
         parameters: {
             query?: never;
@@ -1045,10 +1065,12 @@ export interface components {
         };
         /**
          * Done
-         * @description It is done; `revision` is the household's after it.
+         * @description It is done; `revision` is the household's after it. `until` is there where the call works that moment out.
          */
         Done: {
             revision: number;
+            /** @default null */
+            until: number | null;
         };
         /** Device */
         Device: {
@@ -1351,6 +1373,17 @@ export interface components {
              * @default
              */
             of: string;
+        };
+        /**
+         * AwakeCall
+         * @description So many minutes longer than the hours without internet allow, tonight only. A pause stays.
+         *
+         *         `bonus`: these minutes also come on top for today, so that used up minutes do not stand in the way.
+         */
+        AwakeCall: {
+            minutes: number;
+            /** @default false */
+            bonus: boolean;
         };
         /**
          * Question
@@ -1816,6 +1849,7 @@ export type NewProfile = components['schemas']['NewProfile'];
 export type HouseholdChange = components['schemas']['HouseholdChange'];
 export type PauseCall = components['schemas']['PauseCall'];
 export type BonusCall = components['schemas']['BonusCall'];
+export type AwakeCall = components['schemas']['AwakeCall'];
 export type Question = components['schemas']['Question'];
 export type Answer = components['schemas']['Answer'];
 export type ServiceInfo = components['schemas']['ServiceInfo'];
@@ -3838,7 +3872,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/yaml": string;
+                    "application/yaml": Record<string, never>;
                 };
             };
             /** @description the request cannot be read */
@@ -3942,7 +3976,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "application/yaml": string;
+                "application/yaml": Record<string, never>;
             };
         };
         responses: {
@@ -4659,6 +4693,158 @@ export interface operations {
         requestBody: {
             content: {
                 "application/json": components["schemas"]["BonusCall"];
+            };
+        };
+        responses: {
+            /** @description it is done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Done"];
+                };
+            };
+            /** @description the request cannot be read */
+            400: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description nobody is signed in, or the token is not known */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the caller may not do this */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description there is no such thing */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description there is no such method here */
+            405: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the body came too slowly */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description somebody else has changed it meanwhile, or it is there already */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the body is too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the body is of another type */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the Host field names another machine */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description some of the request cannot be used */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description too many tries */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the head of the request is too large */
+            431: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description this cannot be done now */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    let_profile_stay_up: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                profile: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AwakeCall"];
             };
         };
         responses: {

@@ -76,6 +76,14 @@ describe('the journal', () => {
     expect(tellChange(line('bonus', { profile: 'Ana', minutes: 22 }))).toBe('ещё 22 минуты: Ana')
   })
 
+  it('tells until when somebody stays up', () => {
+    const later = { profile: 'Ana', minutes: 30, until: Date.parse('2026-11-22T22:15:00Z') / 1000 }
+    expect(tellChange(line('awake', later))).toBe('Ana: 30 minutes longer, online until 00:15')
+    expect(tellChange(line('request-granted', later))).toBe('yes to Ana: 30 minutes more, online until 00:15')
+    expect(tellChange(line('request-granted', { profile: 'Ana', minutes: 30 }))).toBe('yes to Ana: 30 minutes more')
+    expect(tellChange(line('request-granted', { profile: 'Ana', site: 'a.example', until: later.until }))).toBe('yes to Ana: a.example')
+  })
+
   it('names services', () => {
     learnNames({ 'service:youtube': { en: 'YouTube', ro: 'YouTube', ru: 'YouTube' } })
     expect(tellChange(line('bonus', { profile: 'Ana', minutes: 15, of: 'youtube' }))).toBe('15 minutes more of YouTube for Ana')

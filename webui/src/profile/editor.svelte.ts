@@ -1,6 +1,7 @@
 /** A profile as it is saved, and the draft that a parent makes of it. */
 
 import { ApiError, get, post, put, remove } from '../lib/api'
+import { stayUp, type Longer } from '../lib/awake'
 import type { BonusCall, Catalogue, Done, FieldProblem, Household, PauseCall, Profile } from '../lib/schema'
 import { listDifferences, rebase, same, tabOf, type Difference, type Tab } from './changes'
 
@@ -128,6 +129,26 @@ export class Editor {
   async give(call: BonusCall): Promise<void> {
     await post<Done>(`/profiles/${this.id}/bonus`, call)
     await this.load()
+  }
+
+  /** Lift the hours without internet for some minutes of tonight, at once; `bonus`: with minutes for it. */
+  async longer(minutes: number, bonus: boolean): Promise<Longer> {
+    const done = await stayUp(this.id, minutes, bonus)
+    await this.#follow()
+    return {
+      until: done.until,
+      undo: async () => {
+        await done.undo()
+        await this.#follow()
+      },
+    }
+  }
+
+  /** Take over what this page itself has changed behind the draft: it is nobody else's change to choose about. */
+  async #follow(): Promise<void> {
+    const met = this.theirs !== null
+    await this.load()
+    if (!met) this.keepMine()
   }
 
   /** Remove the profile. Raises ApiError `in-use` while devices have it. */
