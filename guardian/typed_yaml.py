@@ -32,6 +32,8 @@ _NULL = "tag:yaml.org,2002:null"
 _MAP = "tag:yaml.org,2002:map"
 _TRUE = frozenset({"yes", "true", "on"})
 _LONGEST_WORD = 64  # of which a likely spelling is looked for
+_MOST_KNOWN = 1000  # words among which it is looked for
+MOST_PROBLEMS = 100  # that are told of one text: who has made more reads no further, and finding them takes time
 
 
 class _Failed:
@@ -160,7 +162,7 @@ def compose(text: str, file: str) -> yaml.Node:
 
 def suggest(word: str, known: Collection[str]) -> str:
     """Return ", did you mean 'x'?" for the nearest known word, or nothing."""
-    if len(word) > _LONGEST_WORD:
+    if len(word) > _LONGEST_WORD or len(known) > _MOST_KNOWN:
         return ""
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     return f", did you mean '{near[0]}'?" if near else ""
@@ -193,6 +195,8 @@ class _Decoder:
 
     def problem(self, node: yaml.Node, message: str) -> None:
         self.problems.append(Problem(f"{self.file}:{node.start_mark.line + 1}", message))
+        if len(self.problems) >= MOST_PROBLEMS:
+            raise ConfigError(self.problems)
 
     def read(self, node: yaml.Node, kind: Any, reader: Reader | None, key: str) -> Any:
         origin = typing.get_origin(kind)

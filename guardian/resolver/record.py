@@ -75,7 +75,9 @@ class AnswerRecorder:
         for fact, count in counts.items():
             if fact is not None:
                 tries[fact[:3]] = max(tries[fact[:3]], count)
-        named = _count_tries(log) if visibility is Visibility.NAMES and recorder.has_room(client.device) else {}
+        keeps_names = bool(log) and visibility is Visibility.NAMES
+        has_room = recorder.has_room(client.device)
+        named = _count_tries(log) if keeps_names and has_room else {}
         by_name: Counter[What] = Counter()
         for (_, what), count in named.items():
             by_name[what] += count
@@ -83,7 +85,7 @@ class AnswerRecorder:
             recorder.add(hour, client.device, None, *what, max(count, by_name[what]), now, visibility)
         for (name, what), count in named.items():
             recorder.add_name(hour, client.device, name, *what, count, now)
-        if not named and visibility is Visibility.NAMES:
+        if keeps_names and not has_room:
             recorder.skip_names(tries.total())
 
     def _record_proxied(self, proxy: Client, log: list[tuple[bytes, Fact | None]], hour: int, now: float) -> None:
@@ -110,8 +112,8 @@ class AnswerRecorder:
 def _count_tries(log: list[tuple[bytes, Fact | None]]) -> dict[tuple[bytes, What], int]:
     """How often each name was tried, by what happened; helplines are left out.
 
-    Who opens a page asks for its IPv4 address, its IPv6 address and its HTTPS record at once. So of the questions of one
-    second those of the most frequent kind count.
+    Who opens a page asks for its IPv4 address, its IPv6 address and its HTTPS record at once. So of the questions of
+    one second those of the most frequent kind count.
     """
     asked: Counter[tuple[bytes, Fact]] = Counter()
     for (key, fact), count in Counter(log).items():

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from datetime import tzinfo
 from typing import Any
 
-from guardian.errors import Problem, TextError
+from guardian.errors import ConfigError, Problem, TextError
 from guardian.policy.compile import GROUP
 from guardian.policy.model import (
     FOREVER,
@@ -57,7 +57,7 @@ from guardian.store.words import (
     read_moment,
     read_timezone,
 )
-from guardian.typed_yaml import Locate, decode, read_text, suggest
+from guardian.typed_yaml import MOST_PROBLEMS, Locate, decode, read_text, suggest
 
 __all__ = ["check_group", "decode_household", "encode_household", "load_household_file"]
 
@@ -117,6 +117,8 @@ class _Builder:
 
     def _problem(self, message: str, *path: object) -> None:
         self.problems.append(Problem(self.locate(*path), message))
+        if len(self.problems) >= MOST_PROBLEMS:
+            raise ConfigError(self.problems)
 
     def _unknown(self, what: str, word: str, known: Iterable[str], *path: object) -> None:
         self._problem(f"there is no {what} '{word[:80]}'{suggest(word, tuple(known))}", *path)
@@ -184,7 +186,7 @@ class _Builder:
                 chosen = Days(day for part in chosen for day in part)
             if chosen is not None and not chosen:
                 self._problem("'days' is empty: name days, or leave it out", *path, index)
-            name = form.label.strip() or label if isinstance(form, WindowForm) else label
+            name = form.label if isinstance(form, WindowForm) and form.label.strip() else label
             windows.append(Window(days if chosen is None else frozenset(chosen), form.start, form.end, name))
         return tuple(windows)
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from guardian.store.console import ConsoleStore
 
 MOST_WAITING = 200
+MOST_BEFORE_STRANGERS = 100  # that wait when a device that nobody has named makes one more
 KEEP_COUNTS_SECONDS = 90 * 86400.0
 
 
@@ -32,10 +33,12 @@ class ReportCounts(NamedTuple):
     lost: int  # refused by the hotline, or given up
 
 
-def queue_report(store: ConsoleStore, report_id: str, body: str, made: float, now: float) -> bool:
-    """Keep a report until it is sent, and return True; False when too many wait already. Raises ConfigError."""
+def queue_report(
+    store: ConsoleStore, report_id: str, body: str, made: float, now: float, most: int = MOST_WAITING
+) -> bool:
+    """Keep a report until it is sent, and return True; False when `most` wait already. Raises ConfigError."""
     with store.writing() as connection:
-        if _count(connection, "body != ''") >= MOST_WAITING:
+        if _count(connection, "body != ''") >= most:
             return False
         connection.execute(
             "INSERT INTO reports (id, body, made, next_try) VALUES (?, ?, ?, ?)", (report_id, body, made, now)

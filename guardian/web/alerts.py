@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 DAYS = 7  # that the home page and deliveries look at
 AGAIN = 3  # an alert that was put away comes back when it has happened this many times as often
 REPEATED = 3  # tries on one day from which on a way around the filter is no accident
-LOOKUPS_A_TRY = 6  # one try asks DNS for two or three kinds of address, and again
+LOOKUPS_A_TRY = 2  # a browser that is refused asks again
 STALE_FETCHES = 3  # lists older than this many fetches are stale
 MOST_STRANGERS = 10  # unnamed devices that get an alert each, of one kind on one day
 _HOUR = 3600

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import logging
 import time
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -25,6 +25,7 @@ from guardian.web.openapi import build_document
 from guardian.web.pages import Pages
 from guardian.web.routing import (
     MAX_BODY_BYTES,
+    MAX_STRANGERS_BODY_BYTES,
     PREFIX,
     Call,
     Endpoint,
@@ -48,8 +49,11 @@ from guardian.web.shapes.common import Problem
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-WORKERS = 4
-MOST_CALLS, MOST_CALLS_OF_ONE = 64, 16  # that wait or run at once, of all and of one source; more must come again
+WORKERS, STRANGERS_WORKERS = 3, 3
+# Calls that wait or run at once: of one source, of all sources that somebody signed in has called from, of all others.
+# More must come again. What a child's devices ask for, from however many addresses, is not waited for by parents.
+MOST_CALLS_OF_ONE, MOST_CALLS, MOST_CALLS_OF_STRANGERS = 16, 64, 48
+MOST_FRIENDS = 64  # sources
 BODY_SECONDS = 15.0
 MAX_QUERY_FIELDS = 20
 MAX_HEAD_BYTES, MOST_FIELDS = 16 * 1024, 100
@@ -66,8 +70,8 @@ class Application:
         self.console = console
         self.doors = Doors(console.config)
         self.stopping = asyncio.Event()
-        self._workers = ThreadPoolExecutor(WORKERS, "call")
-        self._calls: Counter[str] = Counter()
+        self._lanes = _Lane(WORKERS, MOST_CALLS, "call"), _Lane(STRANGERS_WORKERS, MOST_CALLS_OF_STRANGERS, "guest")
+        self._friends: OrderedDict[str, None] = OrderedDict()
         self._pages = pages or Pages()
         endpoints = tuple(endpoints)
         by_path: dict[str, dict[str, Endpoint]] = {}
@@ -87,19 +91,19 @@ class Application:
 
     def close(self) -> None:
         """Let the calls that run end; no new ones."""
-        self._workers.shutdown(wait=False, cancel_futures=True)
+        for lane in self._lanes:
+            lane.close()
 
     async def in_thread(self, source: str, work: Callable[..., T], *arguments: Any) -> T:
         """Run blocking work for a source in a thread. Raises RefusalError 503 when too much of it waits already."""
-        if self._calls[source] >= MOST_CALLS_OF_ONE or self._calls.total() >= MOST_CALLS:
-            raise RefusalError(503, "not-now", "too much to do at once", retry_after=2)
-        self._calls[source] += 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._workers, work, *arguments)
-        finally:
-            self._calls[source] -= 1
-            if not self._calls[source]:
-                del self._calls[source]
+        return await self._lanes[0 if source in self._friends else 1].run(source, work, *arguments)
+
+    def befriend(self, source: str) -> None:
+        """Note that somebody who is signed in calls from a source: it does not wait behind strangers any more."""
+        self._friends[source] = None
+        self._friends.move_to_end(source)
+        if len(self._friends) > MOST_FRIENDS:
+            self._friends.popitem(last=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -146,6 +150,29 @@ class Application:
             return make_problem(Problem(500, "bug", "a bug in Guardian"))
 
 
+class _Lane:
+    """Threads for some of the sources, and how much waits for them."""
+
+    def __init__(self, workers: int, most: int, name: str) -> None:
+        self._workers = ThreadPoolExecutor(workers, name)
+        self._most = most
+        self._calls: Counter[str] = Counter()
+
+    async def run(self, source: str, work: Callable[..., T], *arguments: Any) -> T:
+        if self._calls[source] >= MOST_CALLS_OF_ONE or self._calls.total() >= self._most:
+            raise RefusalError(503, "not-now", "too much to do at once", retry_after=2)
+        self._calls[source] += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._workers, work, *arguments)
+        finally:
+            self._calls[source] -= 1
+            if not self._calls[source]:
+                del self._calls[source]
+
+    def close(self) -> None:
+        self._workers.shutdown(wait=False, cancel_futures=True)
+
+
 class _PathApp:
     """The calls that one path of the API has, by method."""
 
@@ -188,8 +215,11 @@ class _PathApp:
     async def _run(self, endpoint: Endpoint, scope: Scope, receive: Receive) -> Response:
         app, head, now = self._app, scope["guardian.head"], time.time()
         visit = await app.in_thread(head.address, identify, app.console, head, endpoint, now)
+        if visit.caller.who:
+            app.befriend(head.address)
         _check_media(endpoint, head)
-        raw = await _read_body(receive, head) if endpoint.body is not None else b""
+        most = MAX_BODY_BYTES if visit.caller.who else MAX_STRANGERS_BODY_BYTES
+        raw = await _read_body(receive, head, most) if endpoint.body is not None else b""
         call = Call[Any](
             app.console,
             visit.caller,
@@ -314,11 +344,15 @@ def _check_media(endpoint: Endpoint, head: Head) -> None:
         raise RefusalError(415, "wrong-type", f"the body must be {endpoint.body_media} in UTF-8")
 
 
-async def _read_body(receive: Receive, head: Head) -> bytes:
-    """Return the body of a request. Raises RefusalError: 413 as soon as it is too large, 408 when it is too slow."""
+async def _read_body(receive: Receive, head: Head, most: int) -> bytes:
+    """Return the body of a request, of `most` bytes.
+
+    Raises RefusalError: 413 as soon as it is too large, 408 when it is too slow.
+    """
+    too_large = RefusalError(413, "too-large", f"the body is larger than {most // 1024} KB")
     length = head.field("content-length")
-    if length.isdigit() and int(length[:20]) > MAX_BODY_BYTES:
-        raise RefusalError(413, "too-large", f"the body is larger than {MAX_BODY_BYTES // 1024} KB")
+    if length.isdigit() and int(length[:20]) > most:
+        raise too_large
     parts = bytearray()
     try:
         async with asyncio.timeout(BODY_SECONDS):
@@ -327,8 +361,8 @@ async def _read_body(receive: Receive, head: Head) -> bytes:
                 if message["type"] == "http.disconnect":
                     raise RefusalError(400, "not-json", "the body has no end")
                 parts += message.get("body", b"")
-                if len(parts) > MAX_BODY_BYTES:
-                    raise RefusalError(413, "too-large", f"the body is larger than {MAX_BODY_BYTES // 1024} KB")
+                if len(parts) > most:
+                    raise too_large
                 if not message.get("more_body"):
                     return bytes(parts)
     except TimeoutError:

@@ -12,7 +12,7 @@ from guardian.errors import GuardianError, TextError
 from guardian.names import format_name, parse_name
 from guardian.policy.compile import Policy
 from guardian.policy.decide import judge
-from guardian.policy.model import FOREVER, Action, Decision, Household, Kind, Profile, Reason, Rule
+from guardian.policy.model import FOREVER, Action, Decision, Household, Kind, Profile, Reason, Rule, Schedule
 from guardian.policy.posture import posture_of
 from guardian.policy.rules import parse_rule
 from guardian.policy.schedule import next_midnight
@@ -33,7 +33,7 @@ from guardian.web.cards import finite
 from guardian.web.changes import find_profile, give_bonus, let_stay_up, replace_profile
 from guardian.web.routing import RefusalError
 from guardian.web.shapes.requests import Ask, ChildRequest, Reply, Request, Requests, RequestState
-from guardian.web.sites import read_site
+from guardian.web.sites import SHARED_PLACES, is_public_suffix, read_site
 from guardian.web.tags import name_tags, tag_of
 
 if TYPE_CHECKING:
@@ -153,12 +153,32 @@ def show_to_child(found: StoredRequest) -> ChildRequest:
 def find_why(policy: Policy, request: StoredRequest, now: float) -> str:
     """Return what stands in the way now: `category:games`, `schedule:bedtime`, `minutes:60`; "" for nothing.
 
-    Time is stopped by a pause, the timetable or used minutes; a site also by rules, services and categories.
+    Time is stopped by a pause, the timetable or used minutes; a site also by rules, services and categories. Of a site
+    these come first, for they are what a yes opens: who asks for a betting site at bedtime asks for a betting site.
     """
     posture = posture_of(policy, request.device, now)
     if request.kind == "time":
         return "" if posture.stop is None else posture.stop.rule
-    return _name_why(_judge(policy, request.device, parse_rule(request.site, Action.ALLOW), now))
+    site = parse_rule(request.site, Action.ALLOW)
+    found = _judge(policy, request.device, site, now)
+    if posture.stop is not None and found.reason is not Reason.MANDATORY:
+        own = _judge(_forget_hours(policy, request.device), request.device, site, now)
+        found = own if own.action is Action.BLOCK else found
+    return _name_why(found)
+
+
+def _forget_hours(policy: Policy, device: str) -> Policy:
+    """The policy in which a device has neither pause nor hours without internet nor minutes of all use."""
+    known = policy.devices.get(device)
+    compiled = policy.profiles.get(known.profile) if known is not None else None
+    if known is None or compiled is None:
+        return policy
+    free = replace(compiled.profile, paused_until=0.0, schedule=Schedule(), minutes=(), week_minutes=None)
+    return replace(
+        policy,
+        profiles={**policy.profiles, known.profile: replace(compiled, profile=free)},
+        devices={**policy.devices, device: replace(known, paused_until=0.0)},
+    )
 
 
 def _find_why_now(console: Console, policy: Policy, request: StoredRequest, now: float) -> str:
@@ -179,17 +199,18 @@ def open_site(household: Household, policy: Policy, request: StoredRequest, expi
     """Return the household with rules that open a site for a profile; a rule that the same grant made before goes.
 
     `www.example.com` opens `example.com` itself too, for that is where it came from or leads to, but not all below it:
-    that may be half a country. Raises RefusalError 404 when the profile is gone.
+    that may be half a country. Of a place where anybody may have a site only the name itself opens. Raises RefusalError
+    404 when the profile is gone.
     """
     profile = find_profile(household, request.profile)
     site = request.site
-    patterns = [site]
+    patterns = [f"={site}" if site in SHARED_PLACES else site]
     parent = site.removeprefix("www.")
     if parent != site and "." in parent:
         patterns.append(f"={parent}")
     rules = posture_of(policy, request.device, now).rules
     spoken = rules.find(parse_name(site), now) if rules is not None else None
-    if spoken is not None and spoken.rule.action is Action.BLOCK:
+    if spoken is not None and spoken.rule.action is Action.BLOCK and f"={site}" not in patterns:
         patterns.append(f"={site}")  # a parent's own rule may name exactly this: only the same beats it
     return replace_profile(household, _add_rules(profile, patterns, expires))
 
@@ -208,6 +229,8 @@ def _check_site(console: Console, device: str, text: str, now: float) -> str:
         raise RefusalError(422, "not-valid", "which site do you wish?")
     try:
         site = format_name(read_site(text))
+        if is_public_suffix(site):
+            raise TextError(f"'{site}' is how many sites' names end; write the whole name of one, like example.{site}")
         rule = parse_rule(site, Action.ALLOW)
     except TextError as error:
         raise RefusalError(422, "not-valid", str(error)) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -52,6 +53,7 @@ class Console:
         self._lock = threading.RLock()
         self._home = load_home(config)
         self._revision = read_revision(config.settings)
+        self._image = _stamp(config.lists.image)
         self._policy: Policy | None = None
         self._usage_read = 0.0
 
@@ -63,9 +65,10 @@ class Console:
     def home(self) -> tuple[Home, int]:
         """Return the home as it is set now, and the household's revision (0 = nobody has set anything)."""
         with self._lock:
-            revision = read_revision(self.config.settings)
-            if revision != self._revision:
-                self._home, self._revision, self._policy = load_home(self.config, self._home), revision, None
+            revision, image = read_revision(self.config.settings), _stamp(self.config.lists.image)
+            if (revision, image) != (self._revision, self._image):
+                self._home, self._policy = load_home(self.config, self._home), None
+                self._revision, self._image = revision, image
             return self._home, self._revision
 
     def household(self) -> Household:
@@ -132,3 +135,12 @@ class Console:
     def history(self) -> HistoryReader:
         """Return a reader of the history, to be closed again. Raises HistoryError."""
         return HistoryReader(self.config.history.path)
+
+
+def _stamp(path: str) -> tuple[int, int]:
+    """What tells that a file was replaced: a list update renames a new one over it."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return 0, 0
+    return found.st_ino, found.st_mtime_ns

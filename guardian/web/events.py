@@ -18,15 +18,19 @@ import msgspec
 
 from guardian.control import follow
 from guardian.errors import GuardianError
+from guardian.policy.model import Reason
 
 log = logging.getLogger(__name__)
 
 MAX_STREAMS, MAX_STREAMS_PER_CALLER = 32, 4
 MAX_WAITING = 256  # events that one stream has not taken yet
 READ = "read"
+BYPASS = Reason.BYPASS.value  # DNS refuses most ways around the filter: then there is a decision and no attempt
 CHANGE_SCOPES = {"household": READ, "devices": READ, "alerts": READ, "requests": "requests"}
 GATHER_SECONDS = 0.1  # equal changes within it are told once, at its end
-GATHER_ALERTS_SECONDS = 3.0  # an app that tries again and again must not make the pages ask each second
+# An app that tries again and again must not make the pages ask each second, and what alerts are made of is in the
+# history only when the gateway has written it (`history.flush_seconds`, 5 unless somebody sets it).
+GATHER_ALERTS_SECONDS = 6.0
 FIRST_WAIT, LONGEST_WAIT = 1.0, 30.0  # seconds before the gateway is tried again
 
 
@@ -89,7 +93,7 @@ class Events:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lock = threading.Lock()
         self._streams: list[Subscription] = []
-        self._gathering: set[str] = set()
+        self._gathering: set[tuple[str, float]] = set()
         self._wanted = asyncio.Event()  # somebody listens who may see what the gateway tells
         self._following: asyncio.Task[None] | None = None
 
@@ -166,12 +170,12 @@ class Events:
 
     def _gather(self, what: str, scope: str, seconds: float) -> None:
         """Tell a change when some time has passed: the console and the gateway both tell of the same one."""
-        if what not in self._gathering:
-            self._gathering.add(what)
-            asyncio.get_running_loop().call_later(seconds, self._tell_gathered, what, scope)
+        if (what, seconds) not in self._gathering:  # one that waits for the history does not hold up what is known now
+            self._gathering.add((what, seconds))
+            asyncio.get_running_loop().call_later(seconds, self._tell_gathered, what, seconds, scope)
 
-    def _tell_gathered(self, what: str, scope: str) -> None:
-        self._gathering.discard(what)
+    def _tell_gathered(self, what: str, seconds: float, scope: str) -> None:
+        self._gathering.discard((what, seconds))
         self._deliver("change", {"what": what}, scope)
 
     async def _follow(self, control_socket: str) -> None:
@@ -186,6 +190,8 @@ class Events:
                         if "ok" in event:
                             log.debug("event=gateway-followed")
                             self._tell_all_changed(is_first)
+                            # What was tried just before is told by nobody, and was perhaps not written yet.
+                            self._gather("alerts", READ, GATHER_ALERTS_SECONDS)
                             wait, is_first = FIRST_WAIT, True
                         self._forward(event)
                         if not self._wanted.is_set():
@@ -210,7 +216,7 @@ class Events:
         event = told.pop("event", "")
         if event in ("decision", "attempt", "device"):
             self._deliver(event, told, READ)
-        if event == "attempt":
+        if event == "attempt" or (event == "decision" and told.get("reason") == BYPASS):
             self._gather("alerts", READ, GATHER_ALERTS_SECONDS)
         elif event == "change":
             self._gather("household" if told["what"] == "household" else "alerts", READ, GATHER_SECONDS)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LEAST_BURST = 20  # blocked tries of one category by one device on one day: fewer are no burst
+LEAST_BURST = 10  # blocked tries of one category by one device on one day: fewer are no burst
 _SETTLED_SECONDS = 2 * 3600  # after a day's end the gateway has written all of it: it flushes every hour at the latest
 
 

@@ -16,8 +16,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import h11
-import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from guardian.config import Config, Endpoint, load_config
 from guardian.errors import GuardianError
@@ -27,6 +25,10 @@ from guardian.web.certificate import certificate_files
 from guardian.web.claim import make_claim_code
 from guardian.web.console import Console
 from guardian.web.delivery import Delivery
+from guardian.web.handshakes import Handshake, Handshakes
+from guardian.web.uvicorn_core import Config as ServerConfig
+from guardian.web.uvicorn_core import H11Protocol
+from guardian.web.uvicorn_core import Server as UvicornServer
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +41,7 @@ BACKLOG = 64
 UNHEARD_MILLISECONDS = 30_000
 TICK_SECONDS = 1.0
 LARGE_BLOCK = 256 * 1024  # bytes
-ARENAS = 2  # glibc's default is eight a core, each with memory of its own
+ARENAS = 1  # of the C library: its default is eight a core, each with memory of its own, for threads that seldom meet
 _M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8  # malloc.h
 
 
@@ -48,11 +50,14 @@ class Connection(H11Protocol):
 
     deadline = math.inf  # monotonic seconds
     last_heard = 0.0
+    on_made: Callable[[], None] | None = None  # called when it is there: the TLS handshake is done
     _reading_head = True
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection. Where there are too many, one that waits for nothing makes room, else the new one goes."""
         super().connection_made(transport)
+        if self.on_made is not None:
+            self.on_made()
         self.last_heard = time.monotonic()
         self.deadline = self.last_heard + HEAD_SECONDS
         all_ = [other for other in self.connections if isinstance(other, Connection)]
@@ -121,16 +126,35 @@ class Connection(H11Protocol):
             self.cut()
 
 
-class Server(uvicorn.Server):
+class Server(UvicornServer):
     """uvicorn's server, which the process stops and watches itself."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: ServerConfig) -> None:
         super().__init__(config)
         self._wake = asyncio.Event()
+        self._handshakes = Handshakes()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen; with TLS every connection begins with a handshake that is counted."""
+        context, connection = self.config.ssl, self.config.http_protocol_class
+
+        def make_encrypted(**parts: Any) -> Handshake:
+            def make(on_made: Callable[[], None]) -> asyncio.Protocol:
+                behind: Any = connection(**parts)
+                behind.on_made = on_made
+                return behind  # type: ignore[no-any-return]
+
+            assert context is not None
+            return Handshake(self._handshakes, context, make)
+
+        if context is not None:
+            self.config.ssl, self.config.http_protocol_class = None, make_encrypted  # type: ignore[assignment]
+        await super().startup(sockets)
 
     def stop(self) -> None:
-        """Ask it to end. Who is still sending a body is not waited for."""
+        """Ask it to end. Who is still sending a body, or has not got through the door, is not waited for."""
         self.should_exit = True
+        self._handshakes.close()
         for connection in list(self.server_state.connections):
             if isinstance(connection, Connection) and connection.is_sending():
                 connection.cut()
@@ -195,9 +219,9 @@ class Process:
         if self._server is not None:
             self._server.stop()
 
-    def _settings(self, config: Config) -> uvicorn.Config:
+    def _settings(self, config: Config) -> ServerConfig:
         certificate, key = certificate_files(config) if config.web.tls.enabled else (None, None)
-        return uvicorn.Config(
+        return ServerConfig(
             self.app,
             loop="asyncio",
             http=Connection,
@@ -208,6 +232,7 @@ class Process:
             access_log=False,
             proxy_headers=False,
             server_header=False,
+            backlog=BACKLOG,  # asyncio takes so many connections in one go
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=STOP_SECONDS,
             h11_max_incomplete_event_size=MAX_HEAD_BYTES,
@@ -284,7 +309,7 @@ def open_sockets(endpoints: tuple[Endpoint, ...]) -> list[socket.socket]:
     return opened
 
 
-def _make_tls(config: uvicorn.Config, _default: Any) -> ssl.SSLContext:
+def _make_tls(config: ServerConfig, _default: Any) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     assert config.ssl_certfile is not None

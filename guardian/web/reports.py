@@ -133,9 +133,12 @@ def make_body(report: NewReport, report_id: str, country: str) -> dict[str, Any]
     }
 
 
-def take_report(console: Console, report: NewReport, source: str, most: int, now: float) -> ReportReceipt:
+def take_report(
+    console: Console, report: NewReport, source: str, most: int, now: float, *, is_stranger: bool = False
+) -> ReportReceipt:
     """Keep a report until the hotline has it, and return the receipt. `source` is whose it is, for the limit only.
 
+    A stranger is a device that nobody has named: it can be a thousand of them, and leaves room for the children's.
     Raises RefusalError: 422, or 429 for too many of one device (`throttled`) or in all (`full`). Raises ConfigError.
     """
     from guardian.blockpage.facts import country_of
@@ -147,7 +150,8 @@ def take_report(console: Console, report: NewReport, source: str, most: int, now
     country = household.country or country_of(household.timezone)
     body = json.dumps(make_body(checked, report_id, country))
     # The hour only, here too: minutes would tell who sat at the tablet.
-    if not stored.queue_report(console.store, report_id, body, made=now - now % HOUR, now=now):
+    room = stored.MOST_BEFORE_STRANGERS if is_stranger else stored.MOST_WAITING
+    if not stored.queue_report(console.store, report_id, body, made=now - now % HOUR, now=now, most=room):
         raise RefusalError(429, "full", "too many reports wait to be sent", retry_after=int(HOUR))
     console.delivery_wanted.set()
     return ReportReceipt(report_id, "queued" if console.config.web.reports else "kept")

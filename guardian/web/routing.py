@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 B = TypeVar("B")
 PREFIX = "/api/v1"
 MAX_BODY_BYTES = 256 * 1024
+MAX_STRANGERS_BODY_BYTES = 32 * 1024  # of who is not signed in: a long report, written all in \uXXXX, has 24
 PUBLIC, CHILD = "public", "child"  # no sign-in; `child`: any device of the home, told apart by its address
 
 

@@ -208,6 +208,25 @@ def _identify_person(console: Console, head: Head, now: float) -> Visit:
     return Visit(caller, secret if session.renewed else "")
 
 
+def name_source(console: Console, address: str) -> str:
+    """Return as what tries at secrets from an address are counted: the device, else the MAC, else the address.
+
+    One device may have as many IPv6 addresses as it likes. A device that parents have named for somebody else than a
+    child is trusted: a flood of tries from elsewhere does not lock it out.
+    """
+    try:
+        whose = console.gateway.whose(address)
+    except GuardianError as error:
+        log.warning("event=device-unknown error=%r", str(error))
+        return address
+    if not whose.device:
+        return whose.mac or address
+    source = f"device:{whose.device}"
+    if not whose.is_child:
+        console.password_tries.trust(source)
+    return source
+
+
 def is_childs(console: Console, address: str) -> bool:
     """Tell whether the device of an address is a child's, and parents have not allowed to sign in there."""
     return is_child_device(console, address) and console.store.option("login_from_children") != "yes"

@@ -4,12 +4,30 @@ from __future__ import annotations
 
 import re
 
+from guardian.blocklist.lines import PUBLIC_SUFFIX
 from guardian.errors import TextError
 from guardian.names import format_name
 from guardian.policy.rules import parse_pattern
 
 _LINK = re.compile(r"[a-z][a-z0-9+.-]{0,30}://\S+", re.IGNORECASE)
 _INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
+_PUBLIC_SUFFIX = re.compile(PUBLIC_SUFFIX.decode())
+# Where anybody may have a site below a name of their own choice, or reach any other site through one. Who says yes to
+# the place does not mean all that strangers put there. Not complete, and need not be: a parent still says yes or no.
+SHARED_PLACES = frozenset(
+    """
+    altervista.org amazonaws.com appspot.com azurewebsites.net blogspot.com cloudfront.net deno.dev duckdns.org
+    firebaseapp.com fly.dev github.io gitlab.io glitch.me googleusercontent.com herokuapp.com livejournal.com
+    neocities.org netlify.app ngrok.app ngrok.io ngrok-free.app onrender.com pages.dev r2.dev railway.app repl.co
+    replit.app replit.dev run.app surge.sh translate.goog trycloudflare.com tumblr.com ucoz.com ucoz.net ucoz.ru
+    vercel.app web.app weebly.com wixsite.com wordpress.com workers.dev
+    """.split()  # noqa: SIM905 - forty lines otherwise
+)
+
+
+def is_public_suffix(site: str) -> bool:
+    """Tell whether a name is one that registries sell names below, such as `co.uk` or `com.md`: no site of its own."""
+    return _PUBLIC_SUFFIX.fullmatch(site) is not None
 
 
 def read_site(text: str) -> bytes:

@@ -116,7 +116,7 @@ def test_mandatory_page_names_the_authority_and_nothing_else(pages: Pages, block
     ("device", "expected"),
     [
         (None, "does not know this device yet"),
-        (DeviceInfo(True, "Ana <3"), "The rules of “Ana <3” hold"),
+        (DeviceInfo(True, "Ana <3"), "The rules of “Ana <3” apply"),
         (DeviceInfo(True), "rules for new devices"),
         (DeviceInfo(False, "Parents"), "No family rules"),
     ],
@@ -187,8 +187,8 @@ def test_the_ways_to_the_console(pages: Pages, block: Block, language: str, reas
     ("language", "words"),
     [
         ("en", ("Ask my parents", "My rules and my time", "Report something that scared me")),
-        ("ro", ("Întreabă părinții", "Regulile mele și timpul meu", "Spune despre ceva ce te-a speriat")),
-        ("ru", ("Спросить родителей", "Мои правила и моё время", "Рассказать о том, что меня напугало")),
+        ("ro", ("Cere-le părinților", "Regulile mele și timpul meu", "Vreau să spun ce m-a speriat")),
+        ("ru", ("Попросить родителей", "Мои правила и моё время", "Рассказать о том, что меня напугало")),
     ],
 )
 def test_the_links_in_each_language(pages: Pages, block: Block, language: str, words: tuple[str, ...]) -> None:

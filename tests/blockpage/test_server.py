@@ -111,7 +111,7 @@ def test_blocked_page(serve: Serve, asked: Asked) -> None:
 @pytest.mark.parametrize(
     ("request_bytes", "status", "words"),
     [
-        (get("casino.example"), 403, "Saitul"),  # the household's language
+        (get("casino.example"), 403, "Site-ul"),  # the household's language
         (get("casino.example", "Accept-Language: ru"), 403, "Этот сайт"),
         (get("russian.example", "Accept-Language: en"), 403, "Этот сайт"),  # the profile's wish wins
         (get("law.example"), 451, "prin lege"),

@@ -64,14 +64,14 @@ def test_until(messages: Messages, block: Block, until: str | float, expected: s
             "Minutele pentru asta s-au terminat",
             "Pentru azi nu mai",
         ),
-        (Reason.CATEGORY, "category:gambling", FOREVER, "Saitul acesta este închis aici", "Gambling ro"),
-        (Reason.CATEGORY, "category:unheard", FOREVER, "Saitul acesta este închis aici", "de felul acesta."),
-        (Reason.SERVICE, "service:x", FOREVER, "Saitul acesta este închis aici", "Serviciul acesta"),
-        (Reason.RULE, "rule:block x", FOREVER, "Saitul acesta este închis aici", "Părinții tăi au hotărât"),
-        (Reason.BYPASS, "bypass:doh", FOREVER, "Saitul acesta este închis aici", "protecția casei"),
-        (Reason.ALLOW_LIST_ONLY, "allow-list-only", FOREVER, "Saitul acesta este închis aici", "alese de părinți"),
-        (Reason.REBINDING, "rebinding", FOREVER, "Saitul acesta este închis aici", "rețeaua casei"),
-        (Reason.DEFAULT, "", FOREVER, "Saitul acesta este închis aici", "Regulile casei"),
+        (Reason.CATEGORY, "category:gambling", FOREVER, "Site-ul acesta este închis aici", "Gambling ro"),
+        (Reason.CATEGORY, "category:unheard", FOREVER, "Site-ul acesta este închis aici", "de felul acesta."),
+        (Reason.SERVICE, "service:x", FOREVER, "Site-ul acesta este închis aici", "Serviciul acesta"),
+        (Reason.RULE, "rule:block x", FOREVER, "Site-ul acesta este închis aici", "Părinții tăi au hotărât"),
+        (Reason.BYPASS, "bypass:doh", FOREVER, "Site-ul acesta este închis aici", "protecția casei"),
+        (Reason.ALLOW_LIST_ONLY, "allow-list-only", FOREVER, "Site-ul acesta este închis aici", "alese de părinți"),
+        (Reason.REBINDING, "rebinding", FOREVER, "Site-ul acesta este închis aici", "rețeaua casei"),
+        (Reason.DEFAULT, "", FOREVER, "Site-ul acesta este închis aici", "Regulile casei"),
     ],
 )
 def test_reasons(
@@ -88,7 +88,7 @@ def test_reasons(
     assert words.title == title
     assert why in " ".join(words.why)
     assert words.drawing in DRAWINGS
-    assert words.site == (title == "Saitul acesta este închis aici")
+    assert words.site == (title == "Site-ul acesta este închis aici")
 
 
 def test_service_by_its_own_name(messages: Messages, settings: PageSettings, block: Block) -> None:

@@ -30,7 +30,7 @@ from tests.netns.lab.home import World, open_world
 
 AFTERNOON = 18  # the hour by the home's clock, whenever the pictures are taken
 MOST_BYTES = 60_000
-COLOURS = 64
+COLOURS = 128
 DAYS = 7
 USE = {"youtube": 34.0, "roblox": 22.0, "minecraft": 15.0, "spotify": 6.0}  # minutes of a usual day
 SHRINK = """

@@ -16,7 +16,12 @@ def test_an_alert_is_read_and_answered(story: Story) -> None:
     expect(alert).to_be_visible(timeout=15_000)
     expect(alert.get_by_text(t("alerts.kind_vpn_about"))).to_be_visible()
     expect(alert.get_by_role("button")).to_have_count(2)  # the one thing to do, and to put it away
-    alert.get_by_role("button", name=t("alerts.dismiss_which", title=t("alerts.kind_vpn"))).click()
+    away = alert.get_by_role("button", name=t("alerts.dismiss_which", title=t("alerts.kind_vpn")))
+    away.click()
+    expect(alert).to_have_count(0)
+    parent.get_by_role("button", name=t("common.undo")).click()
+    expect(alert).to_be_visible()
+    away.click()
     expect(alert).to_have_count(0)
 
 

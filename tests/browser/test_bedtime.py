@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from datetime import datetime
+from zoneinfo import ZoneInfo
 
 from playwright.sync_api import expect
 
@@ -76,4 +78,42 @@ def test_one_tap_pauses_and_resumes(story: Story) -> None:
     parent.get_by_role("button", name=t("home.pause_open")).click()
     assert wait_for(story, open=False).status == 403
     card.get_by_role("button", name=t("home.resume")).click()
+    wait_for(story, open=True)
+
+
+def test_thirty_minutes_longer(story: Story) -> None:
+    t, parent = story.t, story.parent
+    wait_for(story, open=True)
+    try:
+        # All day and night, and no minutes: one tap has to open both, at any hour.
+        window = {"days": [0, 1, 2, 3, 4, 5, 6], "start": 0, "end": 1440, "label": "bedtime"}
+        story.change_profile(offline=[window], minutes={"days": [0] * 7, "week": None})
+        assert wait_for(story, open=False).status == 403
+        card = parent.get_by_role("group", name=t("home.actions_of", name="Ana"))
+        longer = card.get_by_role("button", name=t("home.awake", count=30))
+        longer.click()
+        wait_for(story, open=True)
+        said = parent.get_by_role("status")
+        (change, *_) = story.call("GET", "/changes")["changes"]
+        assert change["kind"] == "awake" and 1740 < change["details"]["until"] - time.time() <= 1860
+        until = datetime.fromtimestamp(change["details"]["until"], ZoneInfo("Europe/Chisinau")).strftime("%H:%M")
+        words = t("words.until_time", time=until)
+        expect(said).to_contain_text(t("home.said_awake", name="Ana", until=words))
+        expect(longer).to_have_count(0)
+
+        # The way back, and once more from the child's own page of settings; the journal tells it.
+        said.get_by_role("button", name=t("common.undo")).click()
+        wait_for(story, open=False)
+        parent.goto(f"{story.box.console}/profiles/ana")
+        parent.get_by_role("button", name=t("profile.now.awake", time=t("common.minutes_short", count=30))).click()
+        expect(parent.get_by_role("status")).to_contain_text(t("profile.now.done_awake", until="").strip(" ."))
+        wait_for(story, open=True)
+        parent.goto(f"{story.box.console}/settings/journal")
+        (change, *_) = story.call("GET", "/changes")["changes"]
+        until = datetime.fromtimestamp(change["details"]["until"], ZoneInfo("Europe/Chisinau")).strftime("%H:%M")
+        words = t("words.until_time", time=until)
+        told = t("journal.awake", who="Ana", count=30, until=words)
+        expect(parent.get_by_role("listitem").filter(has_text=told).first).to_be_visible()
+    finally:
+        story.change_profile(offline=[], exceptions=[], bonuses=[], minutes={"days": [], "week": None})
     wait_for(story, open=True)

@@ -70,7 +70,8 @@ def test_a_gateway_that_has_just_begun(gateway: Running) -> None:
 
 
 QUIET = {
-    "enabled": True, "form": "nft", "problem": "", "repairs": 0, "undecided": 0, "held_bytes": 0, "running": 1, "packets": 1,
+    "enabled": True,
+    "form": "nft", "problem": "", "repairs": 0, "undecided": 0, "held_bytes": 0, "running": 1, "packets": 1,
     "allowed": 1, "refused": 0, "dropped": 0, "malformed": 0, "given_addresses": 0, "stopped": 0,
     "queue": QueueStatus(1, 0, 0, 0, 0, 0, 0)._asdict(),
 }  # fmt: skip

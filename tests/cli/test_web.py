@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from guardian.cli.web import start_logging
+from guardian.cli.web import NICE, start_logging
 from guardian.web.api import ENDPOINTS
 from tests.cli.conftest import Guardian
 from tests.gateway.product import environment, free_port
@@ -70,3 +70,11 @@ def test_it_serves_and_says_so(tmp_path: Path) -> None:
         code = served.stop_web()
     assert code == 0 and served.web_log().count("INFO uvicorn") == 0
     assert callable(start_logging)
+
+
+def test_the_filter_goes_first_and_nothing_is_dumped(tmp_path: Path) -> None:
+    with console(tmp_path, {}, gateway=False) as served:
+        assert served.web is not None
+        assert os.getpriority(os.PRIO_PROCESS, served.web.pid) == min(19, os.getpriority(os.PRIO_PROCESS, 0) + NICE)
+        limits = Path(f"/proc/{served.web.pid}/limits").read_text()
+        assert next(line for line in limits.splitlines() if "core file" in line).split()[4:6] == ["0", "0"]

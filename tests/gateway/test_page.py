@@ -89,8 +89,8 @@ def test_it_follows_a_reload(upstream: Upstream, tmp_path: Path) -> None:
 
 LANGUAGES = {
     "en": ("Ask my parents", "My rules and my time", "Report something that scared me"),
-    "ro": ("Întreabă părinții", "Regulile mele și timpul meu", "Spune despre ceva ce te-a speriat"),
-    "ru": ("Спросить родителей", "Мои правила и моё время", "Рассказать о том, что меня напугало"),
+    "ro": ("Cere-le părinților", "Regulile mele și timpul meu", "Vreau să spun ce m-a speriat"),
+    "ru": ("Попросить родителей", "Мои правила и моё время", "Рассказать о том, что меня напугало"),
 }
 
 

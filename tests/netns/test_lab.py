@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +17,7 @@ import pytest
 
 from tests.gateway.product import ROOT, environment, wait_for
 from tests.netns.lab import plan
+from tests.netns.lab.console import ADDRESS
 from tests.netns.lab.datagrams import wireguard_initiation
 from tests.netns.lab.device import Device
 from tests.netns.lab.home import Lab, World, household
@@ -402,6 +405,23 @@ def test_the_tour(world: World) -> None:
     assert all(step.title in told for step in STEPS)
     assert demo.returncode == 0, told
     assert not [name for name in list_namespaces() if name.startswith(f"lab-{demo.pid}-")]
+
+
+def test_the_demo_as_a_box_out_of_the_carton(world: World) -> None:
+    """Nobody has claimed it, and the code that it tells is the right one, whoever plays with a browser meanwhile."""
+    with start_demo("--first-visit") as demo:
+        assert demo.stdout is not None
+        told = "".join(iter(demo.stdout.readline, "Ctrl-C removes everything.\n"))
+        (code,) = re.findall(r"The code of the box: ([0-9A-Z]{5}-[0-9A-Z]{5})\n", told)
+        phone = ["ip", "netns", "exec", f"lab-{demo.pid}-phone", "curl", "-s", f"{ADDRESS}/api/v1"]
+        start = subprocess.run([*phone[:-1], f"{phone[-1]}/start"], capture_output=True, text=True, check=True)
+        assert json.loads(start.stdout)["claimed"] is False
+        body = {"claim_code": code, "name": "Tata", "password": "some words", "language": "ro", "timezone": "UTC"}
+        words = [*phone[:-1], f"{phone[-1]}/claim", "--json", json.dumps(body)]
+        assert json.loads(subprocess.run(words, capture_output=True, check=True).stdout)["account"]["name"] == "Tata"
+        demo.send_signal(signal.SIGINT)
+        told, _ = demo.communicate(timeout=60)
+    assert demo.returncode == 0 and told.endswith("removed\n"), told
 
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])

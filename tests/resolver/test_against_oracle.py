@@ -277,7 +277,8 @@ class Home:
             if client.log is not None:
                 assert Counter(fact for _, fact in client.log) == Counter(client.counts)
                 client.log.clear()
-            self.facts.update(client.counts)
+            for fact, count in client.counts.items():
+                self.facts[fact and fact._replace(qtype=0)] += count
             client.counts.clear()
 
     # Upstream: the engine's Fetcher

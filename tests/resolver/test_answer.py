@@ -225,10 +225,12 @@ def test_the_text_of_long_labels_is_cut_between_letters() -> None:
 
 def test_facts_of_decisions() -> None:
     assert fact_of(Decision(Action.ALLOW, Reason.HELPLINE, "helpline", FOREVER)) is None
-    assert fact_of(Decision(Action.ALLOW, Reason.SERVICE, "service:tube", FOREVER)) == ("allow", "service", "")
-    assert fact_of(block(Reason.CATEGORY)) == ("block", "category", "category:gambling")
+    assert fact_of(Decision(Action.ALLOW, Reason.SERVICE, "service:tube", FOREVER)) == ("allow", "service", "", 0)
+    assert fact_of(block(Reason.CATEGORY)) == ("block", "category", "category:gambling", 0)
     rewrite = Decision(Action.REWRITE, Reason.SAFE_SEARCH, "safe-search", FOREVER, parse_name("safe.example"))
-    assert fact_of(rewrite) == ("rewrite", "safe-search", "safe-search")
+    assert fact_of(rewrite) == ("rewrite", "safe-search", "safe-search", 0)
+    kinds = [fact_of(rewrite, qtype) for qtype in (wire.TYPE_A, wire.TYPE_AAAA, wire.TYPE_HTTPS, wire.TYPE_ANY)]
+    assert [fact.qtype for fact in kinds if fact] == [wire.TYPE_A, wire.TYPE_AAAA, 0, 0]
 
 
 # Ready

@@ -46,6 +46,53 @@ def test_equal_answers_are_one_count_and_names_are_kept_in_lower_case(engine: En
     assert (done.tally.queries, done.tally.blocked, done.tally.reasons) == (4, 4, {"category": 4})
 
 
+KINDS = ("A", "AAAA", "HTTPS")
+
+
+@pytest.mark.parametrize("visibility", list(Visibility))
+@pytest.mark.parametrize("source", [CHILD, PROXY])
+def test_the_questions_of_one_page_view_are_one_try(engine: Engine, visibility: Visibility, source: bytes) -> None:
+    engine.client().posture.visibility = visibility
+    if source == PROXY:
+        engine.client(CHILD)  # whose posture the MAC behind the proxy shares
+    options = [MAC] if source == PROXY else []
+    for name in ("bet.example", "www.bet.example"):
+        for kind in KINDS:
+            see(engine, make_query(name, kind, options=options), source)
+    see(engine, make_query("bet.example", "AAAA", options=options), source)  # once more, with another kind of question
+    done, batch = drain(engine)
+    assert batch is not None
+    assert sum(batch.counts.values()) == 3
+    if visibility is Visibility.NAMES:
+        named = {name: visits.queries for (_, _, name), visits in batch.names.items()}
+        assert named == {parse_name("bet.example"): 2, parse_name("www.bet.example"): 1}
+    assert done.tally.queries == done.tally.blocked == 7  # `status` counts questions
+
+
+def test_devices_with_ipv6_only_are_counted_too(engine: Engine) -> None:
+    see(engine, make_query("bet.example", "AAAA"), times=2)
+    see(engine, make_query("bet.example", "HTTPS"))
+    _, batch = drain(engine)
+    assert batch is not None
+    assert list(batch.counts.values()) == [2]
+
+
+def test_names_asked_in_different_ways_are_never_more_than_their_sum(engine: Engine) -> None:
+    see(engine, make_query("one.bet.example", "A"))
+    see(engine, make_query("two.bet.example", "AAAA"))
+    _, batch = drain(engine)
+    assert batch is not None
+    assert sum(batch.counts.values()) == sum(visits.queries for visits in batch.names.values()) == 2
+
+
+def test_mandatory_hits_of_one_page_view_are_one(engine: Engine) -> None:
+    for kind in KINDS:
+        see(engine, make_query("illegal.example", kind))
+    _, batch = drain(engine)
+    assert batch is not None
+    assert (batch.counts, batch.names, list(batch.mandatory.values())) == ({}, {}, [1])
+
+
 def test_helplines_leave_no_trace(engine: Engine) -> None:
     packet = make_query("help.example")
     engine.feed(packet, "help.example. 60 A 192.0.2.1")

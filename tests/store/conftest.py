@@ -41,7 +41,8 @@ ids = st.from_regex(r"[a-z0-9][a-z0-9_-]{0,8}", fullmatch=True)
 texts = st.text(alphabet=st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), max_size=60)
 moments = st.integers(1, 4_000_000_000).map(float) | st.just(FOREVER)
 some_days = st.frozensets(st.integers(0, 6), min_size=1)
-labels = texts.filter(bool)
+labels = texts.filter(str.strip)
+names = texts.map(str.strip).filter(bool)
 day_minutes = st.just(()) | st.lists(st.integers(0, 1440), min_size=7, max_size=7).map(tuple)
 week_minutes = st.none() | st.integers(0, 10080)
 hosts = st.from_regex(r"[a-z0-9_]{1,8}(\.[a-z0-9-]{1,8}){0,2}\.[a-z]{2,5}", fullmatch=True)
@@ -82,7 +83,7 @@ def make_profile(draw: st.DrawFn, key: str, catalogue: Catalogue) -> Profile:
     bonus = st.builds(Bonus, st.dates(date(2020, 1, 1), date(2040, 1, 1)), st.integers(1, 1440), st.just("") | of)
     return Profile(
         id=key,
-        name=draw(texts),
+        name=draw(names),
         age_band=draw(st.sampled_from(["", *AGE_BANDS])),
         filtered=draw(st.booleans()),
         paused_until=draw(st.just(0.0) | moments),
@@ -124,7 +125,7 @@ def make_household(draw: st.DrawFn, catalogue: Catalogue) -> Household:
         mine, macs = tuple(macs[:cut]), macs[cut:]
         places, addresses = tuple(addresses[:split]), addresses[split:]
         profile, until = draw(st.sampled_from(known)), draw(st.just(0.0) | moments)
-        devices.append(Device(key, draw(texts), profile, mine, places, until))
+        devices.append(Device(key, draw(names), profile, mine, places, until))
     zone = draw(st.sampled_from(ZONES))
     return Household(
         timezone=zone,

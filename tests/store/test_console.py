@@ -35,6 +35,14 @@ def test_an_alert_stays_away_with_how_often_it_had_happened(store: ConsoleStore)
     assert store.dismissed() == {"bypass:ana:vpn": 9, "burst:ana:gambling": 37}
 
 
+def test_what_was_put_away_can_be_taken_back(store: ConsoleStore) -> None:
+    store.dismiss({"bypass:ana:vpn": 3, "burst:ana:gambling": 37}, now=1000.0)
+    store.take_back(["bypass:ana:vpn", "nothing", "' OR 1 --"])
+    assert store.dismissed() == {"burst:ana:gambling": 37}
+    store.take_back([])
+    assert store.dismissed() == {"burst:ana:gambling": 37}
+
+
 def test_alerts_of_long_ago_are_forgotten(store: ConsoleStore) -> None:
     store.dismiss({"old": 1}, now=1000.0)
     store.dismiss({"new": 1}, now=1000.0 + 101 * 86400)

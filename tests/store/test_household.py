@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import date
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from guardian.policy.model import (
 )
 from guardian.store.household import decode_household, encode_household, load_household_file
 from guardian.store.words import EVERY_DAY, read_moment
+from guardian.typed_yaml import MOST_PROBLEMS
 
 ROOT = Path(__file__).parents[2]
 HEAD = "timezone: Europe/Chisinau\nprofiles: {ana: {}}\n"
@@ -269,6 +271,11 @@ profiles:
         ),
         ('timezone: UTC\nprofiles:\n  a: {name: "x\\ny"}', "h.yaml:3: 'name': a name cannot hold line breaks"),
         ("timezone: UTC\nprofiles:\n  a: {}\n  a: {}", "h.yaml:4: the key 'a' is given twice"),
+        ("timezone: UTC\nprofiles:\n  a: {name: ''}", "h.yaml:3: 'name': a name needs at least one letter"),
+        (
+            "timezone: UTC\nprofiles:\n  a: {}\ndevices:\n  d:\n    profile: a\n    name: ' '",
+            "h.yaml:7: 'name': a name needs at least one letter",
+        ),
     ],
 )
 def test_one_problem(text: str, expected: str, catalogue: Catalogue) -> None:
@@ -295,3 +302,21 @@ devices:
 def test_the_example_is_right(catalogue: Catalogue) -> None:
     household = load_household_file(str(ROOT / "examples" / "household.yaml"), catalogue)
     assert decode(encode_household(household), catalogue) == household
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "profiles:\n" + "".join(f"  abcdefghij{i}: {{}}\n" for i in range(1500)) + "devices:\n"
+        + "".join(f"  d{i}: {{profile: abcdefghiz{i}}}\n" for i in range(3500)),
+        "profiles:\n  a:\n    services:\n" + "".join(f"      youtubekidsxxx{i}: block\n" for i in range(6000)),
+        "profiles: {}\n" + "a: 1\n" * 20_000,
+    ],
+)  # fmt: skip
+def test_a_file_full_of_mistakes_is_refused_before_long(text: str, catalogue: Catalogue) -> None:
+    """Who restores a file from a stranger must not wait for minutes: each mistake had a likely spelling looked for."""
+    began = time.process_time()
+    with pytest.raises(ConfigError) as caught:
+        decode_household(f"timezone: UTC\n{text}", "home.yaml", catalogue)
+    assert len(caught.value.problems) == MOST_PROBLEMS
+    assert time.process_time() - began < 15, "half a minute once, on a fast machine"

@@ -17,6 +17,7 @@ from guardian.store.household_form import (
     read_bonus,
     read_label,
     read_minutes,
+    read_name,
     read_preset,
     read_window,
 )
@@ -37,6 +38,9 @@ from guardian.store.household_form import (
         (read_preset, "none", "none"),
         (read_action, "Allow", Action.ALLOW),
         (read_label, "Ană's 平板 📱", "Ană's 平板 📱"),
+        (read_label, "", ""),  # a note
+        (read_name, " Ană's 平板 📱 ", "Ană's 平板 📱"),
+        (read_name, "x" * 200, "x" * 200),
     ],
 )
 def test_read(read: Callable[[str], object], text: str, value: object) -> None:
@@ -58,6 +62,10 @@ def test_read(read: Callable[[str], object], text: str, value: object) -> None:
         (read_minutes, "²"),
         (read_age, "none"),
         (read_action, "rewrite"),
+        (read_name, ""),
+        (read_name, " \u00a0 "),
+        (read_name, "a\nb"),
+        (read_name, "x" * 201),
         (read_label, "a\nb"),
         (read_label, "a\x1b[31m"),
         (read_label, "x" * 201),

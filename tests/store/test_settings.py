@@ -28,6 +28,7 @@ from guardian.store.settings import (
     edit_household,
     list_changes,
     load_household,
+    note_change,
     open_settings,
     read_journal,
     read_revision,
@@ -150,6 +151,16 @@ def test_the_journal_can_be_said_in_any_language(tmp_path: Path) -> None:
     ]
     assert [line.id for line in read_journal(path, 2, before=4)] == [3, 2]
     assert read_journal(path, 2, before=1) == []
+
+
+def test_what_is_no_part_of_the_household_is_noted_too(tmp_path: Path) -> None:
+    path = str(tmp_path / "settings.db")
+    assert note_change(path, Entry("Mama", "account Tata made", "account-made", {"name": "Tata"})) == 1
+    assert load_household(path) is None  # a box that nobody has set up stays one
+    save_household(path, make_household(1), "Mama")
+    assert note_change(path, Entry("Tata", "key made", "token-made", {"name": "App"})) == read_revision(path) == 3
+    assert load_household(path) == make_household(1)
+    assert [line.entry.kind for line in read_journal(path, 10)] == ["token-made", "", "account-made"]
 
 
 def test_several_lines_for_one_change_told_by_the_change(tmp_path: Path) -> None:

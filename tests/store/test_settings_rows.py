@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from guardian.errors import ConfigError
-from guardian.policy.model import Bonus, Device, Household
+from guardian.policy.model import Bonus, Device, Household, Profile
 from guardian.store.database import transaction
 from guardian.store.settings import open_settings
 from guardian.store.settings_rows import read_household, replace_household, write_bonuses
@@ -61,3 +61,13 @@ def test_a_time_zone_that_this_machine_has_not(settings_file: Connection) -> Non
     settings_file.execute("UPDATE household SET timezone = 'Mars/Phobos'")
     with pytest.raises(ConfigError, match="Mars/Phobos"):
         read_household(settings_file)
+
+
+def test_an_empty_name_of_an_older_file_is_shown_as_the_id(settings_file: Connection) -> None:
+    profile, device = Profile("ana", "Ana"), Device("tablet", "Tablet", "ana")
+    replace_household(settings_file, Household("UTC", read_timezone("UTC"), (profile,), (device,)))
+    settings_file.execute("UPDATE profiles SET name = ''")
+    settings_file.execute("UPDATE devices SET name = '  '")
+    found = read_household(settings_file)
+    assert found is not None
+    assert (found.profiles[0].name, found.devices[0].name) == ("ana", "tablet")

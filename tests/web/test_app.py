@@ -8,6 +8,8 @@ import asyncio
 import json
 import logging
 import socket
+import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,12 +21,12 @@ from starlette.responses import StreamingResponse
 from guardian.config import load_config
 from guardian.errors import ConfigError, GuardianError, Problem
 from guardian.store.settings import ConflictError
-from guardian.web.app import MOST_CALLS_OF_ONE, Application
+from guardian.web.app import MOST_CALLS_OF_ONE, MOST_CALLS_OF_STRANGERS, Application
 from guardian.web.console import Console
 from guardian.web.pages import Pages
-from guardian.web.routing import MAX_BODY_BYTES, Call, Endpoint, RefusalError
+from guardian.web.routing import MAX_BODY_BYTES, MAX_STRANGERS_BODY_BYTES, Call, Endpoint, RefusalError
 from guardian.web.shapes.common import Done
-from tests.web.product import Served
+from tests.web.product import Browser, Served
 
 
 def raw(served: Served, head: str, body: bytes = b"", seconds: float = 5) -> bytes:
@@ -113,11 +115,29 @@ def test_bodies_are_bounded(served: Served) -> None:
 
 
 def test_a_bomb_of_brackets(served: Served) -> None:
+    typed = {"Content-Type": "application/json"}
     for content in (b"[" * 200_000, b'{"name":' * 20_000, b"\xff" * 1000, b"1" * 200_000, b'"' + b"\\u0000" * 30_000):
-        answer = served.anonymous().http.post(
-            "/api/v1/session", content=content, headers={"Content-Type": "application/json"}
+        short = content[:MAX_STRANGERS_BODY_BYTES]
+        answer = served.anonymous().http.post("/api/v1/session", content=short, headers=typed)
+        assert answer.status_code in (400, 422) and len(answer.content) < 2000
+        answer = served.parent.http.post(
+            "/api/v1/accounts", content=content, headers=typed | {"X-CSRF-Token": served.parent.csrf}
         )
         assert answer.status_code in (400, 422) and len(answer.content) < 2000
+
+
+def test_a_stranger_s_body_is_small(served: Served) -> None:
+    """A child's devices hold 128 connections open: what comes in by them must fit a router's memory."""
+    child, report = served.child(), {"type": "other", "language": "ro", "good_faith": True}
+    longest = report | {"note": "\U0001f600" * 1000, "found_via": "\U0001f600" * 200, "contact": "\U0001f600" * 200}
+    escaped = json.dumps(longest | {"url": "x.example/" + "y" * 2000}).encode()
+    assert 16_000 < len(escaped) < MAX_STRANGERS_BODY_BYTES
+    headers = {"Content-Type": "application/json"}
+    assert child.http.post("/api/v1/child/reports", content=escaped, headers=headers).status_code == 202
+    large = escaped + b" " * MAX_STRANGERS_BODY_BYTES
+    for path in ("/child/reports", "/child/requests", "/session", "/claim"):
+        assert child.http.post(f"/api/v1{path}", content=large, headers=headers).status_code == 413
+    assert served.post("/restore", "#" + "x" * 200_000).status_code == 422  # a parent's file is read, and refused
 
 
 def test_the_length_is_checked_before_the_body_comes(served: Served) -> None:
@@ -299,3 +319,48 @@ def test_too_many_calls_at_once_are_told_to_come_again(app: Application) -> None
     codes = asyncio.run(exchange())
     assert set(codes) == {200, 503} and codes.count(503) >= 20 and codes.count(200) >= MOST_CALLS_OF_ONE - 1
     assert ask(app, "/text").status_code == 200
+
+
+def test_a_flood_from_many_addresses_does_not_hold_up_who_is_signed_in(app: Application) -> None:
+    """A child's laptop has as many IPv6 addresses as it likes."""
+
+    async def ask_as(address: str) -> int:
+        transport = httpx.ASGITransport(app, client=(address, 1234))
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+            return (await client.get("/api/v1/slow")).status_code
+
+    async def exchange() -> tuple[list[int], list[int]]:
+        app.befriend("127.0.0.1")
+        flood = [asyncio.ensure_future(ask_as(f"127.0.9.{number % 200 + 1}")) for number in range(200)]
+        await asyncio.sleep(0)
+        mine = await asyncio.gather(*(ask_as("127.0.0.1") for _ in range(10)))
+        return mine, await asyncio.gather(*flood)
+
+    mine, flood = asyncio.run(exchange())
+    assert mine == [200] * 10
+    assert flood.count(503) >= 200 - 2 * MOST_CALLS_OF_STRANGERS and flood.count(200) >= MOST_CALLS_OF_STRANGERS - 1
+
+
+def test_who_signs_in_is_no_stranger_any_more(served: Served) -> None:
+    """The same on the running console: 30 devices at once, and a parent's page among them."""
+    stop, codes = threading.Event(), []
+
+    def flood(address: str) -> None:
+        browser = Browser(served.base, address)
+        while not stop.is_set():
+            codes.append(browser.get("/child").status_code)
+        browser.http.close()
+
+    threads = [threading.Thread(target=flood, args=(f"127.0.8.{number + 1}",)) for number in range(60)]
+    for thread in threads:
+        thread.start()
+    try:
+        deadline = time.monotonic() + 20
+        while 503 not in codes and time.monotonic() < deadline:
+            time.sleep(0.05)
+        mine = [served.get("/home").status_code for _ in range(15)]
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert mine == [200] * 15

@@ -108,6 +108,33 @@ def test_what_is_no_site_is_said_so_and_not_kept(console: Console, pasted: str) 
     assert stored.list_requests(console.store, NOON) == []
 
 
+@pytest.mark.parametrize("pasted", ["co.uk", "https://com.md/", "*.com.ro", "=org.uk", "COM.RU."])
+def test_half_a_country_cannot_be_asked_for(console: Console, pasted: str) -> None:
+    """A tired parent says yes to `com.md`, and every shop and every casino of Moldova is open."""
+    assert refusal(console, pasted, now=NIGHT) == (422, "not-valid")
+
+
+def test_a_yes_to_a_place_where_anybody_has_a_site_opens_not_all_of_them(console: Console) -> None:
+    def change(home: Any) -> Any:
+        return replace(home, profiles=(replace(home.profiles[0], allow_list_only=True), *home.profiles[1:]))
+
+    console.edit(Entry("Mama", "strict"), change)
+    for site in ("translate.goog", "https://www.github.io/x", "mine.github.io"):
+        found = wish(console, site)
+        assert answer(console, found.id, Reply("grant"), "Mama", NOON).state == "granted"
+    assert not is_open(console, "bet365-com.translate.goog")
+    assert is_open(console, "translate.goog") and is_open(console, "github.io") and is_open(console, "mine.github.io")
+    assert is_open(console, "www.mine.github.io") and not is_open(console, "games.github.io")
+
+
+@pytest.mark.parametrize("name", ["раураl.com", "аррle.com", "xn--80ak6aa92e.com", "ＰａｙＰａｌ.com"])
+def test_parents_see_which_letters_a_look_alike_has(console: Console, name: str) -> None:
+    """What a parent reads is what the rule opens, letter by letter: ASCII, so that р is no p."""
+    found = wish(console, name, now=NIGHT)
+    shown = show_requests(console, [found], NIGHT).requests[0].site
+    assert shown.isascii() and (shown == "paypal.com" or shown.startswith("xn--"))
+
+
 def test_what_is_missing_is_told(console: Console) -> None:
     assert refusal(console) == (422, "not-valid")
     with pytest.raises(RefusalError):
@@ -156,7 +183,8 @@ def test_why_it_is_blocked(console: Console) -> None:
     wish(console, minutes=30)
     by_day = {found.site: found.why for found in open_requests(console, NOON)}
     assert by_day == {"bet365.com": "category:gambling", "blocked.example": "rule:block =blocked.example", "": ""}
-    assert {found.why for found in open_requests(console, NIGHT)} == {"schedule:bedtime"}
+    at_night = {found.site: found.why for found in open_requests(console, NIGHT)}
+    assert at_night == by_day | {"": "schedule:bedtime"}, "a betting site is one at bedtime too"
     shown = show_requests(console, stored.list_requests(console.store, NOON), NOON)
     assert set(shown.names) == {"category:gambling"}
     assert {(found.profile_name, found.device_name) for found in shown.requests} == {("Ana", "Tablet")}

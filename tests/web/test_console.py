@@ -10,6 +10,7 @@ from guardian.config import load_config
 from guardian.policy.model import Household
 from guardian.store.settings import ConflictError, Entry, list_changes
 from guardian.web.console import Console
+from tests.gateway.product import compile_starter_image
 
 SETTINGS = """
 state: state
@@ -82,3 +83,17 @@ def test_a_draft_changes_nothing(console: Console) -> None:
     draft = console.draft_policy(pause(console.household()), time.time())
     assert draft.profiles["ana"].profile.paused_until == 99.0
     assert console.policy(time.time()).profiles["ana"].profile.paused_until == 0.0
+
+
+def test_new_lists_are_in_force_at_once(console: Console) -> None:
+    image = Path(console.config.lists.image)
+    before = console.policy(time.time())
+    assert "category:adult" in before.tags
+    image.parent.mkdir(parents=True)
+    aside = image.with_name("new")
+    aside.write_bytes(compile_starter_image())
+    aside.rename(image)
+    after = console.policy(time.time())
+    assert after is not before
+    assert after.lists is not before.lists
+    assert console.policy(time.time()) is after

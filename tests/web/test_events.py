@@ -257,6 +257,7 @@ def test_what_the_gateway_tells_becomes_changes_of_the_pages(tmp_path: Path, mon
         async with place.gateway() as live:
             parent = place.parent()
             await until(lambda: live_readers(live) == 1)
+            assert await take(parent) == [("change", {"what": "alerts"})]  # of what was tried just before
             live.publish("change", what="household")
             place.events.publish_change("household")  # the console tells of the same one
             assert await take(parent) == [("change", {"what": "household"})]
@@ -265,6 +266,10 @@ def test_what_the_gateway_tells_becomes_changes_of_the_pages(tmp_path: Path, mon
             live.publish("attempt", device="", mac="02:00:5e:00:00:01", kind="vpn", times=1)
             assert [event for event, _ in await take(parent)] == ["attempt"]
             assert await take(parent) == [("change", {"what": "alerts"})]
+            for reason, times in (("bypass", 3), ("category", 0)):
+                live.publish("decision", device="tablet", action="block", reason=reason, tag="", times=1)
+                assert [event for event, _ in await take(parent)] == ["decision"]
+                assert await take(parent, 0.3) == [("change", {"what": "alerts"})][:times]
             live.publish("lost", count=3)
             await asyncio.sleep(2 * GATHER_SECONDS)
             assert {data["what"] for _, data in await take(parent)} == {"household", "devices", "alerts"}
@@ -313,3 +318,21 @@ def test_a_gateway_that_refuses_is_tried_again(tmp_path: Path, monkeypatch: pyte
         await server.close()
 
     play(tmp_path, act)
+
+
+async def _doubted(place: Place) -> None:
+    one, other = place.parent(), place.parent()
+    place.events.check_callers()
+    for stream in (one, other):
+        assert await stream.take(1) == [] and stream.is_doubtful
+        stream.is_doubtful = False
+        assert await stream.take(0.01) == [] and not stream.is_doubtful
+    place.events.stop()
+    place.events.check_callers()  # nobody listens any more: no error
+
+
+def test_all_streams_can_be_doubted_at_once(tmp_path: Path) -> None:
+    async def main() -> None:
+        await _doubted(Place(tmp_path / "control.sock"))
+
+    asyncio.run(main())

@@ -113,6 +113,15 @@ def test_compression(folder: Path, console: Console, field: str, is_packed: bool
     assert (gzip.decompress(bytes(answer.body)) if is_packed else answer.body) == SCRIPT
 
 
+def test_a_file_that_a_build_takes_away_is_missing(folder: Path, console: Console) -> None:
+    pages = Pages(str(folder))
+    (folder / "assets" / "index-abc123.js").unlink()
+    for coding in (b"gzip", b"identity"):
+        head = read_head("GET", "http", "192.168.1.2", [(b"accept-encoding", coding)])
+        answer = pages.answer(console, head, "/assets/index-abc123.js")
+        assert answer.status_code == 404 and "immutable" not in answer.headers.get("cache-control", "")
+
+
 def test_files_that_were_compressed_by_the_build(folder: Path, console: Console) -> None:
     packed = gzip.compress(SCRIPT, 1)
     (folder / "assets" / "index-abc123.js.gz").write_bytes(packed)

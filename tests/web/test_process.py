@@ -294,3 +294,15 @@ def test_it_survives_callers_that_leave(own: Served) -> None:
     wait_for(lambda: own.get("/session").status_code == 200)
     assert own.web is not None
     wait_for(lambda: len(os.listdir(f"/proc/{own.web.pid}/fd")) < 40)
+
+
+def test_what_only_costs_memory_is_not_imported() -> None:
+    script = """
+import sys
+import guardian.web.process
+print(*sorted({"click", "multiprocessing", "anyio._backends._asyncio", "apprise"} & set(sys.modules)))
+import uvicorn.main
+print(uvicorn.main.Server is guardian.web.process.UvicornServer, callable(uvicorn.main.run))
+"""
+    done = subprocess.run([sys.executable, "-c", script], env=environment(), capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["", "True True"]

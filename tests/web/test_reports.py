@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guardian.store.console import ConsoleStore
-from guardian.store.reports import WaitingReport, count_reports, list_due
+from guardian.store.reports import MOST_BEFORE_STRANGERS, WaitingReport, count_reports, list_due
 from guardian.web.console import Console
 from guardian.web.reports import (
     CHILD_REPORTS,
@@ -219,6 +219,16 @@ def test_not_more_than_200_wait_in_all(console: Console) -> None:
     with pytest.raises(RefusalError) as caught:
         take(console, new(), source="the next")
     assert (caught.value.status, caught.value.code) == (429, "full")
+
+
+def test_devices_that_nobody_has_named_leave_room_for_the_children(console: Console) -> None:
+    """One laptop with a new MAC a minute fills half of the queue; what scared a child still finds its way."""
+    for number in range(MOST_BEFORE_STRANGERS):
+        take_report(console, new(), f"02:00:00:00:00:{number:02x}", CHILD_REPORTS, NOW, is_stranger=True)
+    with pytest.raises(RefusalError) as caught:
+        take_report(console, new(), "02:00:00:00:01:00", CHILD_REPORTS, NOW, is_stranger=True)
+    assert (caught.value.status, caught.value.code) == (429, "full")
+    assert take(console, new()).report_id
 
 
 def waiting(console: Console) -> WaitingReport:

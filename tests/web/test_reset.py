@@ -112,12 +112,12 @@ def test_the_box_can_be_claimed_again_with_a_new_code(served: Served) -> None:
 
 def test_it_takes_the_password_of_a_parent(served: Served) -> None:
     fill(served.folder)
+    helper, program = served.helper(), served.token("status", "read", "requests", "control", "manage")
     before = (served.folder / "state" / "settings.db").read_bytes()
     assert served.post("/factory-reset", {"password": "wrong password"}).json()["code"] == "wrong-password"
     assert served.post("/factory-reset", {"password": ""}).status_code == 403
     assert served.post("/factory-reset", {}).status_code == 422
-    assert served.helper().post("/factory-reset", {"password": "staple of the helper"}).status_code == 403
-    program = served.token("status", "read", "requests", "control", "manage")
+    assert helper.post("/factory-reset", {"password": "staple of the helper"}).status_code == 403
     assert program.post("/factory-reset", {"password": PASSWORD}).status_code == 403
     assert served.anonymous().post("/factory-reset", {"password": PASSWORD}).status_code == 401
     assert served.child().post("/factory-reset", {"password": PASSWORD}).status_code in (401, 403)

@@ -67,7 +67,8 @@ def test_answers_are_those_of_the_document(served: Served, tmp_path: Path) -> No
     chosen = {(endpoint.method, endpoint.path) for endpoint in ENDPOINTS} - ENDING - ENDLESS
     printed = run_schemathesis(served, chosen, tmp_path)
     assert re.search(rf"\b{len(chosen)} (passed|selected)|Selected: {len(chosen)}/", printed), printed
-    assert served.get("/session").status_code == 200
+    session = served.get("/session")  # the parent is signed in; their device may have become a child's meanwhile
+    assert session.status_code == 200 or session.json()["code"] == "child-device", session.text
     assert "event=bug" not in served.web_log()
 
 

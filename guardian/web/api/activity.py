@@ -13,6 +13,7 @@ from guardian.web.activity import last_days, make_activity
 from guardian.web.alerts import DAYS, current_alerts, list_alerts
 from guardian.web.cards import list_cards
 from guardian.web.changes import find_profile
+from guardian.web.events import READ
 from guardian.web.observed import find_presence, make_state, read_blocked_today, read_status, read_tries
 from guardian.web.routing import Call, Endpoint
 from guardian.web.shapes.activity import MOST_ALERTS, Activity, Alert, Alerts, DismissCall, GatewayState, Home, Span
@@ -69,7 +70,10 @@ def show_alerts(call: Call[None]) -> Alerts:
 
 
 def dismiss_alerts(call: Call[DismissCall]) -> Alerts:
-    """Put alerts away, or take that back, and return what is left of the last week. Unknown ids are passed over."""
+    """Put alerts away, or take that back, and return what is left of the last week. Unknown ids are passed over.
+
+    An alert names sites and devices: who may control but not read gets none.
+    """
     console, now = call.console, call.now
     chosen = frozenset(call.body.ids)
     if call.body.undo:
@@ -79,7 +83,7 @@ def dismiss_alerts(call: Call[DismissCall]) -> Alerts:
         known = {alert.id: alert.times for alert in current_alerts(console, now, days) if alert.id in chosen}
         console.store.dismiss(known, now)
     console.events.publish_change("alerts")
-    return _show(current_alerts(console, now))
+    return _show(current_alerts(console, now) if READ in call.caller.scopes else [])
 
 
 def show_status(call: Call[None]) -> GatewayState:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from guardian.errors import ConfigError, Problem, TextError
@@ -10,6 +11,7 @@ from guardian.names import format_name
 from guardian.policy import model
 from guardian.policy.bedtime import end_of_bedtime
 from guardian.policy.explain import Explanation, explain
+from guardian.policy.minutes import minutes_left
 from guardian.policy.model import FOREVER, Decision, Reason
 from guardian.policy.posture import posture_of_profile
 from guardian.policy.presets import profile_from_preset
@@ -203,6 +205,7 @@ def let_profile_stay_up(call: Call[AwakeCall]) -> Done:
     key, minutes = call.path["profile"], call.body.minutes
     name = find_profile(call.console.household(), key).name
     details: dict[str, str | int] = {"profile": name, "minutes": minutes}
+    left = minutes_left(call.console.policy(call.now), key, call.now)[0].left
 
     def change(household: model.Household) -> model.Household:
         if find_profile(household, key).paused_until > call.now:
@@ -213,11 +216,20 @@ def let_profile_stay_up(call: Call[AwakeCall]) -> Done:
                 409, "no-bedtime", "no hours without internet are there now or begin within these minutes"
             )
         details["until"] = int(until)
-        return give_bonus(household, key, minutes, "", call.now) if call.body.bonus else household
+        missing = _count_missing_minutes(minutes, (until - call.now) / 60, left) if call.body.bonus else 0
+        if missing:
+            details["bonus"] = missing
+            household = give_bonus(household, key, missing, "", call.now)
+        return household
 
     entry = Entry(call.caller.who, f"{name} may stay online {minutes} minutes longer", "awake", details)
     revision = call.console.edit(entry, change, call.if_match)
     return Done(revision, float(details["until"]))
+
+
+def _count_missing_minutes(given: int, needed: float, left: float) -> int:
+    """How many of the given minutes today's limits would not let be used; `left` may be FOREVER."""
+    return 0 if left >= needed else min(math.ceil(needed - left), given)
 
 
 def explain_site(call: Call[Question]) -> Answer:

@@ -26,7 +26,8 @@ def _take(call: Call[NewReport], most: int) -> ReportReceipt:
     whose = call.console.gateway.whose(call.caller.address)
     # A device may have many addresses; only of one that nobody knows the address must do.
     source = whose.device or whose.mac or call.caller.address
-    return reports.take_report(call.console, call.body, source, most, call.now)
+    is_stranger = not whose.device and not call.caller.who
+    return reports.take_report(call.console, call.body, source, most, call.now, is_stranger=is_stranger)
 
 
 ENDPOINTS: tuple[Endpoint, ...] = (

@@ -18,7 +18,7 @@ from guardian.web.claim import forget_claim_code, is_claim_code
 from guardian.web.first import find_timezone
 from guardian.web.passwords import check_password, confirm_password, hash_password, is_outdated
 from guardian.web.routing import PUBLIC, Call, Endpoint, RefusalError
-from guardian.web.security import COOKIE, is_childs
+from guardian.web.security import COOKIE, is_childs, name_source
 from guardian.web.shapes.common import Language
 from guardian.web.shapes.session import (
     Account,
@@ -68,12 +68,12 @@ def claim_box(call: Call[Claim]) -> Session:
         raise RefusalError(409, "claimed", "this box has its parents already")
     read_timezone(body.timezone)
     name = _read_name(body.name)
-    now = time.monotonic()
-    console.claim_tries.begin(address, now)
+    source, now = name_source(console, address), time.monotonic()
+    console.claim_tries.begin(source, now)
     if not is_claim_code(console.config, body.claim_code):
         raise RefusalError(403, "wrong-code", "this is not the claim code of this box")
-    console.claim_tries.succeed(address, now)
-    console.password_tries.trust(address)
+    console.claim_tries.succeed(source, now)
+    console.password_tries.trust(source)
     account = accounts.claim(console.store, name, hash_password(body.password), call.now)
     if account is None:  # somebody was quicker
         raise RefusalError(409, "claimed", "this box has its parents already")
@@ -103,13 +103,13 @@ def sign_in(call: Call[Login]) -> Session:
     """Sign in with name and password."""
     console, body, address = call.console, call.body, call.caller.address
     _keep_children_out(call)
-    now = time.monotonic()
-    console.password_tries.begin(address, now)
+    source, now = name_source(console, address), time.monotonic()
+    console.password_tries.begin(source, now)
     account = accounts.find_account_by_name(console.store, body.name)
     if not check_password(account.password if account else "", body.password) or account is None:
         log.info("event=sign-in-refused address=%s", address)
         raise RefusalError(401, "wrong-password", "name and password do not belong together")
-    console.password_tries.succeed(address, now)
+    console.password_tries.succeed(source, now)
     if is_outdated(account.password):
         accounts.replace_password_line(console.store, account, hash_password(body.password))
     log.info("event=signed-in account=%d address=%s", account.id, address)

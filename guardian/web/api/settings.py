@@ -176,6 +176,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         NewChannel,
         status=201,
         errors=(409,),
+        people_only=True,  # what children ask leaves the home by it, and the box itself calls the address
     ),
     Endpoint("DELETE", "/channels/{channel}", "manage", "Remove a channel", remove_channel),
     Endpoint("POST", "/channels/{channel}/test", "manage", "Try a channel", try_channel, errors=(409,)),

@@ -152,7 +152,7 @@ class BonusCall(Struct):
 class AwakeCall(Struct):
     """So many minutes longer than the hours without internet allow, tonight only. A pause stays.
 
-    `bonus`: these minutes also come on top for today, so that used up minutes do not stand in the way.
+    `bonus`: where fewer minutes of use are left for today than that needs, those that are missing come on top.
     """
 
     minutes: Annotated[int, Meta(ge=5, le=240)]

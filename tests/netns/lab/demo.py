@@ -183,7 +183,7 @@ def invite(lab: Lab, *, is_claimed: bool) -> None:
         say(f"  The code of the box: {lab.command('web', '--claim-code').stdout.strip()}")
     say("\nAs a parent, by commands, anywhere on this machine:\n")
     say(f"  export GUARDIAN_CONFIG={config}; cd {ROOT}")
-    say("  .venv/bin/guardian status; .venv/bin/guardian household pause --device tablet")
+    say("  .venv/bin/guardian status" + ("; .venv/bin/guardian household pause --device tablet" if is_claimed else ""))
     say(f"\nWhat the servers accepted: {lab.world.folder / 'seen'}; Guardian's log: {config.parent / 'log'}")
     say("Sites: " + " ".join(sorted(plan.SITES)))
     say("\nCtrl-C removes everything.")

@@ -20,7 +20,10 @@ import pytest
 from guardian.catalogue import MANDATORY_TEST, make_test_name
 from guardian.policy.schedule import local_date
 from guardian.store.history_read import HistoryReader
+from guardian.store.history_record import Recorder
+from guardian.web.shapes.activity import MOST_ALERTS
 from tests.gateway.product import wait_for
+from tests.store.history_home import write
 from tests.web.api.calls import Api, open_console
 from tests.web.product import Served, console
 
@@ -221,9 +224,33 @@ def test_alerts_are_put_away_for_all_and_stay_so(served: Served) -> None:
     assert len(left.json()["alerts"]) == len(alerts) - 1
     assert burst["id"] not in served.get("/alerts").text
     assert served.store.dismissed() == {burst["id"]: burst["times"]}  # nothing that is no alert is kept
+    back = served.post("/alerts/dismiss", {"ids": [burst["id"], "nothing"], "undo": True})
+    assert back.status_code == 200 and burst["id"] in [alert["id"] for alert in back.json()["alerts"]]
+    assert served.store.dismissed() == {}
+    again = served.post("/alerts/dismiss", {"ids": [burst["id"]]})  # the moments of those that are left go on
+    assert [alert["id"] for alert in again.json()["alerts"]] == [alert["id"] for alert in left.json()["alerts"]]
     for _ in range(2 * 22):
         served.ask("again.bet365.com", source=CATEGORIES)
     wait_for(lambda: burst["id"] in served.get("/alerts").text)
+
+
+def test_a_noisy_home_gets_the_first_alerts_and_a_count(tmp_path: Path) -> None:
+    api = Api(open_console(tmp_path))
+    now = time.time()
+    recorder = Recorder(ZoneInfo("Europe/Chisinau"))
+    for back in range(10):
+        for kind in [*(f"way-{number}" for number in range(22)), "vpn"]:
+            recorder.note_attempt("tablet", None, kind, 5, now - back * 86400)
+    write(api.console.config.history.path, recorder.take())
+    found = api("GET", "/alerts", now=now, days="10")
+    assert len(found.alerts) == MOST_ALERTS
+    assert len(found.alerts) + found.more == 23 * 10 + 1  # the gateway does not run
+    assert {alert.of for alert in found.alerts[:11]} == {"", "vpn"}  # what matters most is never left out
+    left = api("POST", "/alerts/dismiss", {"ids": [alert.id for alert in found.alerts]}, now=now)
+    assert left.more == 0
+    assert len(api("GET", "/alerts", now=now, days="10").alerts) == 23 * 10 + 1 - MOST_ALERTS
+    home = api("GET", "/home", now=now)
+    assert len(home.alerts) + home.more_alerts == len(left.alerts)
 
 
 def test_dismissing_is_bounded(served: Served) -> None:
@@ -244,7 +271,10 @@ def test_scopes(served: Served) -> None:
         browsers = {"reader": reader, "status": status, "helper": helper, "child": child}
         assert {who: browsers[who].get(path).status_code for who in codes} == codes
     assert reader.post("/alerts/dismiss", {"ids": ["x"]}).status_code == 403
-    assert served.token("control").post("/alerts/dismiss", {"ids": ["x"]}).status_code == 200
+    left = served.token("control").post("/alerts/dismiss", {"ids": ["x"]})
+    assert left.status_code == 200 and served.get("/alerts").json()["alerts"]
+    assert left.json()["alerts"] == [], "who may not read learns no site by putting nothing away"
+    assert served.token("control", "read").post("/alerts/dismiss", {"ids": ["x"]}).json()["alerts"]
 
 
 def test_pages_are_there_while_the_gateway_is_not(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from guardian.web.api import live
 from guardian.web.console import Console
 from guardian.web.events import MAX_STREAMS_PER_CALLER
 from tests.gateway.product import ADULT, CHILD, ROOT, TEEN, Upstream, environment, wait_for
-from tests.web.product import HELPER, PARENT, Browser, Served, console
+from tests.web.product import HELPER, PARENT, PASSWORD, Browser, Served, console
 
 RECORDS = "www.open.example A 192.0.2.10\nillegal.open.example CNAME mandatory.guardian.test.\n"
 
@@ -212,6 +212,40 @@ def test_whoever_is_signed_out_hears_no_more(upstream: Upstream, tmp_path: Path)
                 wait_for(lambda: program.is_over)
                 time.sleep(1.5)
                 assert not other.is_over
+
+
+def test_what_ends_a_sign_in_ends_its_streams_at_once(tmp_path: Path) -> None:
+    """Not a minute later: the looks between are as rare as they are."""
+    with console(tmp_path) as served:
+        helper, program = served.helper(), served.token("read", "requests")
+        again, elsewhere = served.signed_in(), served.signed_in()
+        (account,) = [each for each in served.get("/accounts").json() if each["name"] == HELPER]
+        with opened(served.parent) as mine, opened(again) as second, opened(elsewhere) as third:
+            with opened(helper) as aunt, opened(program) as app:
+                began = time.monotonic()
+                assert served.delete("/tokens/1").status_code == 204
+                wait_for(lambda: app.is_over)
+                assert served.delete(f"/accounts/{account['id']}").status_code == 204
+                wait_for(lambda: aunt.is_over)
+            assert again.delete("/session").status_code == 204
+            wait_for(lambda: second.is_over)
+            change = {"password": "another battery", "current_password": PASSWORD}
+            assert served.patch("/accounts/1", change).status_code == 200
+            wait_for(lambda: third.is_over)
+            assert time.monotonic() - began < live.CHECK_SECONDS / 2
+            assert not mine.is_over  # who changed the password stays signed in
+            wait_for(lambda: {"what": "household"} in mine.of("change"))  # the journal has new lines
+
+
+def test_a_role_that_is_less_ends_the_streams_of_more(tmp_path: Path) -> None:
+    with console(tmp_path) as served:
+        assert served.post("/accounts", {"name": "Tata", "role": "parent", "password": PASSWORD}).status_code == 201
+        (tata,) = [each for each in served.get("/accounts").json() if each["name"] == "Tata"]
+        with opened(served.signed_in("Tata")) as page, opened(served.parent) as mine:
+            change = {"role": "helper", "current_password": PASSWORD}
+            assert served.patch(f"/accounts/{tata['id']}", change).status_code == 200
+            wait_for(lambda: page.is_over)
+            assert not mine.is_over
 
 
 def test_open_pages_do_not_keep_the_console_from_ending(upstream: Upstream, tmp_path: Path) -> None:

@@ -299,7 +299,20 @@ def test_longer_before_bedtime_begins_and_with_minutes_on_top(api: Api) -> None:
     done = api("POST", "/profiles/ana/awake", {"minutes": 30, "bonus": True}, now=BED + 600)
     assert done.until == BED + 3600
     assert profile(api)["bonuses"] == [{"day": "2026-11-23", "minutes": 30, "of": ""}]
+    assert api.journal()[0][2] == {"profile": "Ana", "minutes": 30, "until": int(BED + 3600), "bonus": 30}
     assert reason_at(api, BED + 600) == "default"
+
+
+@pytest.mark.parametrize(
+    ("limits", "given"),
+    [({}, None), ({"days": [60] * 7}, None), ({"days": [20] * 7}, 10), ({"days": [60] * 7, "week": 0}, 30)],
+)
+def test_only_minutes_that_are_missing_come_on_top(api: Api, limits: dict[str, Any], given: int | None) -> None:
+    api("PUT", "/profiles/ana", profile(api) | {"minutes": limits})
+    api("POST", "/profiles/ana/awake", {"minutes": 30, "bonus": True}, now=BED + 60)
+    assert [bonus["minutes"] for bonus in profile(api)["bonuses"]] == ([given] if given else [])
+    assert api.journal()[0][2].get("bonus") == given
+    assert reason_at(api, BED + 60) == "default"
 
 
 def test_staying_up_ends_no_pause_and_a_refusal_changes_nothing(api: Api) -> None:

@@ -17,7 +17,7 @@ import pytest
 from guardian.store.settings import load_household
 from guardian.web.security import COOKIE
 from guardian.web.throttle import ALL_TRIES, FREE_TRIES
-from tests.gateway.product import CHILD, HOUSEHOLD
+from tests.gateway.product import ADULT, CHILD, HOUSEHOLD
 from tests.web.product import HELPER, HELPER_PASSWORD, PARENT, PASSWORD, Browser, Served, console
 
 SECRET = "a secret that must not be told"
@@ -267,6 +267,34 @@ def test_guessing_from_many_devices(own: Served) -> None:
     own.signed_in(source="127.0.0.1")  # nor where somebody has signed in before (the claim counts: it is a sign-in)
 
 
+def test_a_flood_of_guesses_does_not_lock_out_a_parent_s_device(tmp_path: Path) -> None:
+    """A child's laptop keeps the throttle of all sources shut; the parents' other phone, which never signed in, is
+    known by its name. It may not guess faster for that, whatever address it takes.
+    """
+    with console(tmp_path, HOUSEHOLD) as served:
+        for number in range(ALL_TRIES + 5):
+            browser = served.anonymous(f"127.3.0.{number + 1}")
+            last = browser.post("/session", {"name": PARENT, "password": f"guess {number}"}).status_code
+        assert last == 429
+        served.signed_in(source=ADULT)
+        codes = []
+        for number in range(FREE_TRIES + 3):
+            browser = served.anonymous((ADULT, "127.0.0.1")[number % 2])  # two addresses of one device
+            codes.append(browser.post("/session", {"name": PARENT, "password": "wrong"}).status_code)
+        assert codes == [401] * FREE_TRIES + [429] * 3
+
+
+def test_a_flood_of_guesses_does_not_keep_who_is_signed_in_from_confirming(own: Served) -> None:
+    thief = {"current_password": "guess", "password": "the thief's own"}
+    mine = f"/accounts/{own.get('/session').json()['account']['id']}"
+    for number in range(ALL_TRIES + 5):
+        own.anonymous(f"127.3.0.{number + 1}").post("/session", {"name": PARENT, "password": "guess"})
+    other = {"current_password": PASSWORD, "password": "quite another one"}
+    assert own.patch(mine, other).status_code == 200
+    codes = [own.patch(mine, thief).status_code for _ in range(FREE_TRIES + 2)]
+    assert codes == [403] * FREE_TRIES + [429] * 2, "a stolen session guesses no faster"
+
+
 def test_passwords_are_in_no_log(own: Served) -> None:
     own.settings["log_level"] = "debug"
     own.write()
@@ -354,6 +382,33 @@ def test_a_role_takes_effect_at_once(own: Served) -> None:
     assert code_of(tata.get("/household")) == (403, "not-allowed")
     assert code_of(own.patch("/accounts/1", change)) == (409, "last-parent")
     assert code_of(own.patch("/accounts/2", {"role": "parent"})) == (403, "wrong-password")
+
+
+def test_the_journal_tells_who_may_sign_in(own: Served) -> None:
+    served, before = own, own.get("/household").json()
+    made = served.post("/accounts", {"name": "Tata", "role": "helper", "password": PASSWORD}).json()
+    same = {"name": "Tata", "role": "helper", "current_password": PASSWORD}
+    assert served.patch(f"/accounts/{made['id']}", same).status_code == 200  # changes nothing
+    more = {"name": "Tati", "role": "parent", "password": "another battery", "current_password": PASSWORD}
+    assert served.patch(f"/accounts/{made['id']}", more).status_code == 200
+    assert served.patch(f"/accounts/{made['id']}", {"role": "helper"}).status_code == 403  # without the password
+    assert served.delete(f"/accounts/{made['id']}").status_code == 204
+    assert served.delete(f"/accounts/{made['id']}").status_code == 404
+    token = served.post("/tokens", {"name": "App <b>", "scopes": ["read"]}).json()
+    assert served.delete(f"/tokens/{token['token']['id']}").status_code == 204
+    assert served.delete(f"/tokens/{token['token']['id']}").status_code == 404
+    answer = served.get("/changes")
+    told = [(line["who"], line["kind"], line["details"]) for line in answer.json()["changes"] if line["who"] == PARENT]
+    assert told[:5] == [
+        (PARENT, "token-removed", {"name": "App <b>"}),
+        (PARENT, "token-made", {"name": "App <b>"}),
+        (PARENT, "account-removed", {"name": "Tati"}),
+        (PARENT, "account-changed", {"name": "Tata", "parts": "name role password"}),
+        (PARENT, "account-made", {"name": "Tata", "role": "helper"}),
+    ]
+    assert token["secret"] not in answer.text and "battery" not in answer.text
+    after = served.get("/household").json()
+    assert after.pop("revision") > before.pop("revision") and after == before
 
 
 def test_hostile_names_stay_text(own: Served) -> None:

@@ -72,7 +72,10 @@ def test_only_parents_and_their_programs_see_settings_and_channels(served: Serve
             path = endpoint.path.replace("{channel}", "1")
             answer = caller.request(endpoint.method, path, {} if endpoint.body else None)
             assert answer.status_code in (401, 403), (endpoint, answer.text)
-    assert served.token("manage").get("/channels").status_code == 200
+    program = served.token("manage", "read", "requests")
+    assert program.get("/channels").status_code == 200
+    # A channel carries what children ask out of the home, and the box calls its address: for people only.
+    assert program.post("/channels", {"name": "x", "address": "json://127.0.0.1/x"}).status_code == 403
 
 
 def test_an_address_is_never_sent_back_nor_written_elsewhere(served: Served) -> None:
@@ -151,6 +154,25 @@ def test_addresses_of_no_use_are_refused(served: Served, address: str) -> None:
     answer = served.post("/channels", {"name": "x", "address": address})
     assert (answer.status_code, answer.json()["code"]) == (422, "not-valid")
     assert served.get("/channels").json()["channels"] == []
+
+
+def test_the_journal_tells_of_channels_and_settings_without_an_address(served: Served) -> None:
+    with outside() as friend:
+        add(served, f"json://mama:{SECRET}@127.0.0.1:{friend.port}/")
+        remove_channels(served)
+    before = served.get("/settings").json()
+    other = "ru" if before["notify_languages"] != "ru" else "en"
+    assert served.patch("/settings", {"notify_languages": other}).status_code == 200
+    assert served.patch("/settings", {"notify_languages": other}).status_code == 200  # changes nothing
+    assert served.patch("/settings", before).status_code == 200
+    answer = served.get("/changes?limit=4")
+    assert [(line["kind"], line["details"]) for line in answer.json()["changes"]] == [
+        ("console-changed", {"parts": "notify_languages"}),
+        ("console-changed", {"parts": "notify_languages"}),
+        ("channel-removed", {"name": "Tata"}),
+        ("channel-added", {"name": "Tata"}),
+    ]
+    assert SECRET not in answer.text
 
 
 def test_names_of_channels_are_only_text(served: Served) -> None:

@@ -41,22 +41,22 @@ beforeEach(() => {
   }
 })
 
-it.each([true, false])('goes back to the hours as they were (minutes too: %s)', async (bonus) => {
-  const done = await stayUp('ana', 30, bonus)
+it('goes back to the hours and minutes as they were', async () => {
+  const done = await stayUp('ana', 30)
   expect(done.until).toBe(1_795_000_000)
-  expect(seen.at(-1)?.body).toEqual({ minutes: 30, bonus })
+  expect(seen.at(-1)?.body).toEqual({ minutes: 30, bonus: true })
   // Meanwhile somebody else has changed something: that stays.
   const given = [{ day: '2026-11-23', minutes: 30, of: '' }]
   const rules = [{ action: 'block', pattern: 'x.example', expires: null, note: '' }]
   answers['GET /household'] = [200, { revision: 9, profiles: [profile({ exceptions: [tonight, holiday], bonuses: given, rules })] }]
   await done.undo()
-  const sent = profile({ bonuses: bonus ? [] : given, rules })
+  const sent = profile({ rules })
   expect(seen.at(-1)).toEqual({ method: 'PUT', path: '/profiles/ana', match: '"9"', body: sent })
 })
 
 it('tells why it cannot be', async () => {
   answers['POST /profiles/ana/awake'] = [409, { status: 409, code: 'paused', title: 'paused' }]
-  await expect(stayUp('ana', 30, false)).rejects.toMatchObject({ code: 'paused' })
-  await expect(stayUp('ion', 30, false)).rejects.toThrow('no profile')
+  await expect(stayUp('ana', 30)).rejects.toMatchObject({ code: 'paused' })
+  await expect(stayUp('ion', 30)).rejects.toThrow('no profile')
   expect(seen.filter(({ method }) => method === 'PUT')).toEqual([])
 })

@@ -13,14 +13,14 @@ async function read(id: string): Promise<{ revision: number; profile: Profile }>
   return { revision: household.revision, profile }
 }
 
-/** Let a profile stay online longer; with `bonus` it gets the minutes for it as well. Throws ApiError. */
-export async function stayUp(id: string, minutes: number, bonus: boolean): Promise<Longer> {
+/** Let a profile stay online longer, with the minutes that it needs for that. Throws ApiError. */
+export async function stayUp(id: string, minutes: number): Promise<Longer> {
   const before = (await read(id)).profile
-  const done = await post<Done>(`/profiles/${encodeURIComponent(id)}/awake`, { minutes, bonus } satisfies AwakeCall)
+  const done = await post<Done>(`/profiles/${encodeURIComponent(id)}/awake`, { minutes, bonus: true } satisfies AwakeCall)
   if (done.until === null) throw new Error('the box has not said until when')
   const undo = async () => {
     const { revision, profile } = await read(id) // what was changed meanwhile stays
-    const back = { ...profile, exceptions: before.exceptions, bonuses: bonus ? before.bonuses : profile.bonuses }
+    const back = { ...profile, exceptions: before.exceptions, bonuses: before.bonuses }
     await put<Profile>(`/profiles/${encodeURIComponent(id)}`, back, { revision })
   }
   return { until: done.until, undo }

@@ -26,7 +26,7 @@ export function use(chosen: Language, texts: Catalogue): void {
 /** The household's time zone: a phone abroad shows the home's clock. A POSIX zone falls back to the browser's. */
 export function useTimezone(zone: string): void {
   try {
-    new Intl.DateTimeFormat('en', { timeZone: zone })
+    formatter('en-CA', { timeZone: zone, dateStyle: 'short' }) // as `localDay` needs it
     state.timezone = zone
   } catch {
     state.timezone = undefined
@@ -52,7 +52,7 @@ export function t(key: string, values: Values = {}): string {
   const text =
     typeof found === 'string'
       ? found
-      : (found[new Intl.PluralRules(state.language).select(Number(values.count))] ?? found.other ?? key)
+      : (found[pluralRules(state.language).select(Number(values.count))] ?? found.other ?? key)
   return text.replace(/\{(\w+)\}/g, (whole, name: string) => (Object.hasOwn(values, name) ? tame(values[name]!) : whole))
 }
 
@@ -60,8 +60,26 @@ export function has(key: string): boolean {
   return Object.hasOwn(state.texts, key)
 }
 
+// To make one of these takes a slow phone milliseconds, and a page needs the same few again and again.
+const formatters = new Map<string, Intl.DateTimeFormat>()
+const rules = new Map<Language, Intl.PluralRules>()
+
+/** Raises RangeError for a time zone that the browser does not know. */
+function formatter(locale: string, options: Intl.DateTimeFormatOptions): Intl.DateTimeFormat {
+  const key = JSON.stringify([locale, options])
+  const found = formatters.get(key) ?? new Intl.DateTimeFormat(locale, options)
+  formatters.set(key, found)
+  return found
+}
+
+function pluralRules(spoken: Language): Intl.PluralRules {
+  const found = rules.get(spoken) ?? new Intl.PluralRules(spoken)
+  rules.set(spoken, found)
+  return found
+}
+
 function format(options: Intl.DateTimeFormatOptions): Intl.DateTimeFormat {
-  return new Intl.DateTimeFormat(state.language, { timeZone: state.timezone, ...options })
+  return formatter(state.language, { timeZone: state.timezone, ...options })
 }
 
 /** `21:05` of epoch seconds. */
@@ -76,20 +94,18 @@ export function timeOfDay(minutes: number): string {
 
 /** The local date of epoch seconds, `2026-11-22`. */
 export function localDay(moment: number): string {
-  const parts = new Intl.DateTimeFormat('en-CA', { timeZone: state.timezone, dateStyle: 'short' })
-  return parts.format(moment * 1000)
+  return formatter('en-CA', { timeZone: state.timezone, dateStyle: 'short' }).format(moment * 1000)
 }
 
 /** `Sat, 22 Nov` of a date `2026-11-22`. */
 export function shortDay(day: string): string {
-  return new Intl.DateTimeFormat(state.language, { timeZone: 'UTC', weekday: 'short', day: 'numeric', month: 'short' }).format(
-    Date.parse(`${day}T12:00:00Z`),
-  )
+  const written = formatter(state.language, { timeZone: 'UTC', weekday: 'short', day: 'numeric', month: 'short' })
+  return written.format(Date.parse(`${day}T12:00:00Z`))
 }
 
 /** The name of a weekday, 0 = Monday. */
 export function weekday(day: number, width: 'long' | 'short' | 'narrow' = 'long'): string {
-  return new Intl.DateTimeFormat(state.language, { timeZone: 'UTC', weekday: width }).format(Date.UTC(2024, 0, 1 + day, 12))
+  return formatter(state.language, { timeZone: 'UTC', weekday: width }).format(Date.UTC(2024, 0, 1 + day, 12))
 }
 
 /** `today, 21:05`, `tomorrow, 07:00`, `Monday, 07:00`, `22 Nov, 07:00`. */

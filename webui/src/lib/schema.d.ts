@@ -570,7 +570,7 @@ export interface paths {
         get?: never;
         put?: never;
         /**
-         * Put alerts away
+         * Put alerts away, or not
          * @description Scope: control.
          */
         post: operations["dismiss_alerts"];
@@ -939,16 +939,22 @@ export interface components {
             last: number;
             action: components["schemas"]["AlertAction"];
         };
-        /** Alerts */
+        /**
+         * Alerts
+         * @description By priority, then the newest first; `more` are left out: older ones, of no higher priority.
+         */
         Alerts: {
             alerts: components["schemas"]["Alert"][];
+            more: number;
         };
         /**
          * DismissCall
-         * @description Put alerts away; one comes back when it happens again on another day, or much more often.
+         * @description Put alerts away, or take that back; one comes back when it happens on another day, or much more often.
          */
         DismissCall: {
             ids: string[];
+            /** @default false */
+            undo: boolean;
         };
         /**
          * GatewayState
@@ -1378,7 +1384,7 @@ export interface components {
          * AwakeCall
          * @description So many minutes longer than the hours without internet allow, tonight only. A pause stays.
          *
-         *         `bonus`: these minutes also come on top for today, so that used up minutes do not stand in the way.
+         *         `bonus`: where fewer minutes of use are left for today than that needs, those that are missing come on top.
          */
         AwakeCall: {
             minutes: number;
@@ -1675,7 +1681,7 @@ export interface components {
          */
         Claim: {
             claim_code: string;
-            /** @description what people call it */
+            /** @description of a person, a program, a channel */
             name: string;
             password: string;
             /** @enum {unknown} */
@@ -1708,7 +1714,7 @@ export interface components {
         };
         /** NewAccount */
         NewAccount: {
-            /** @description what people call it */
+            /** @description of a person, a program, a channel */
             name: string;
             /** @enum {unknown} */
             role: "helper" | "parent";
@@ -1742,7 +1748,7 @@ export interface components {
         };
         /** NewToken */
         NewToken: {
-            /** @description what people call it */
+            /** @description of a person, a program, a channel */
             name: string;
             scopes: ("control" | "manage" | "read" | "requests" | "status")[];
         };
@@ -1783,7 +1789,7 @@ export interface components {
         };
         /** NewChannel */
         NewChannel: {
-            /** @description what people call it */
+            /** @description of a person, a program, a channel */
             name: string;
             address: string;
             /** @default true */

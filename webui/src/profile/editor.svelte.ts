@@ -131,9 +131,9 @@ export class Editor {
     await this.load()
   }
 
-  /** Lift the hours without internet for some minutes of tonight, at once; `bonus`: with minutes for it. */
-  async longer(minutes: number, bonus: boolean): Promise<Longer> {
-    const done = await stayUp(this.id, minutes, bonus)
+  /** Lift the hours without internet for some minutes of tonight, at once. */
+  async longer(minutes: number): Promise<Longer> {
+    const done = await stayUp(this.id, minutes)
     await this.#follow()
     return {
       until: done.until,

@@ -41,7 +41,7 @@ describe('tellWhy', () => {
     ['category:games', 'Games is closed for this child'],
     ['schedule:bedtime', 'hours without internet (bedtime)'],
     ['schedule:Grandma <b>', 'hours without internet (Grandma <b>)'],
-    ['rule:block example.com', 'a rule of yours'],
+    ['rule:block example.com', 'your rule'],
     ['pause', 'it is paused'],
     ['minutes:60', 'the minutes are used up'],
     ['', 'nothing, it is open now'],
@@ -52,7 +52,7 @@ describe('tellWhy', () => {
 describe('tellReason', () => {
   it.each([
     [{ tag: 'category:games', reason: 'category' }, 'Games'],
-    [{ tag: 'schedule:bedtime', reason: 'schedule' }, 'Outside the hours'],
+    [{ tag: 'schedule:bedtime', reason: 'schedule' }, 'Hours without internet'],
     [{ tag: '', reason: 'allow-list-only' }, 'Not among the sites you picked'],
     [{ tag: '', reason: '' }, 'Stopped'],
     [{ tag: 'x', reason: 'never-heard-of' }, 'Stopped'],
