@@ -6,7 +6,7 @@
 Starts a real gateway and a real console on loopback. Prints a table, or one flat JSON object of figures. --minutes is
 how long four event streams stay open while devices ask (60 = as in the goal); --first-load measures only the page.
 
-Other work on the machine makes every time longer and leaves the CPU time of a call nearly as it is.
+Other work on the machine multiplies the times; the CPU time of a call it makes longer by half at most.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from typing import Any
 if not __package__:  # run as a file: install what is missing, then run as a module of the environment
     root = Path(__file__).resolve().parents[1]
     subprocess.run([root / "scripts/setup", "bench"], check=True, stdout=sys.stderr)
+    subprocess.run([root / "scripts/build-webui"], check=True, stdout=sys.stderr)
     os.chdir(root)
     python = str(root / ".venv/bin/python")
     os.execv(python, [python, "-m", "bench.console", *sys.argv[1:]])

@@ -327,6 +327,14 @@ class HistoryReader:
         )
         return [UsedMinutes(*row) for row in rows]
 
+    def known_ids(self) -> frozenset[str]:
+        """Return the ids of all devices and profiles of which anything is kept, those that are gone too."""
+        rows = self._ask(
+            "SELECT device FROM kind UNION SELECT device FROM attempt UNION SELECT device FROM used_by_device "
+            "UNION SELECT profile FROM used"
+        )
+        return frozenset(key for (key,) in rows if key)
+
     def device_minutes(self, day: str) -> list[DeviceMinutes]:
         """Return the minutes of each device on one local day (ISO date), in all and by service as far as it is kept."""
         rows = self._ask(

@@ -132,6 +132,15 @@ class Console:
             log.debug("event=no-usage error=%r", str(error))
         return usage
 
+    def remembered_ids(self) -> frozenset[str]:
+        """Return ids under which the history keeps something: a new device or profile must not inherit it."""
+        try:
+            with self.history() as history:
+                return history.known_ids()
+        except HistoryError as error:
+            log.info("event=no-history-yet error=%r", str(error))
+            return frozenset()
+
     def history(self) -> HistoryReader:
         """Return a reader of the history, to be closed again. Raises HistoryError."""
         return HistoryReader(self.config.history.path)

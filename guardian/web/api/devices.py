@@ -42,10 +42,11 @@ def make_device(call: Call[NewDevice]) -> Device:
     """Name a device. Raises ConfigError, ConflictError."""
     made: list[model.Device] = []
     told: list[Entry] = []
+    remembered = call.console.remembered_ids()
 
     def change(household: model.Household) -> model.Household:
         problems = Problems()
-        changed = _add_device(household, call.body, problems, "")
+        changed = _add_device(household, call.body, remembered, problems, "")
         problems.finish()
         made[:] = changed.devices[-1:]
         told[:] = [_describe_naming(call, changed, made[0])]
@@ -58,6 +59,7 @@ def make_device(call: Call[NewDevice]) -> Device:
 def name_devices(call: Call[Namings]) -> Devices:
     """Name several devices at once: all of them, or none. Raises ConfigError, ConflictError."""
     told: list[Entry] = []
+    remembered = call.console.remembered_ids()
 
     def change(household: model.Household) -> model.Household:
         problems = Problems()
@@ -67,7 +69,7 @@ def name_devices(call: Call[Namings]) -> Devices:
             if not macs and not addresses:
                 problems.add(f"devices[{index}].mac", "give the device's MAC or its address")
             new = NewDevice(naming.name, naming.profile, macs, addresses)
-            household = _add_device(household, new, problems, f"devices[{index}].")
+            household = _add_device(household, new, remembered, problems, f"devices[{index}].")
             told.append(_describe_naming(call, household, household.devices[-1]))
         problems.finish()
         return household
@@ -76,12 +78,14 @@ def name_devices(call: Call[Namings]) -> Devices:
     return list_devices(call)  # type: ignore[arg-type]  # it looks at the console and the caller only
 
 
-def _add_device(household: model.Household, new: NewDevice, problems: Problems, where: str) -> model.Household:
+def _add_device(
+    household: model.Household, new: NewDevice, remembered: frozenset[str], problems: Problems, where: str
+) -> model.Household:
     name = problems.read(read_name, new.name, f"{where}name", "")
     _check_profile(household, new.profile, problems, f"{where}profile")
     owners = _list_owners(household)
     device = model.Device(
-        id=make_id(name, {known.id for known in household.devices}, "device"),
+        id=make_id(name, {*remembered, *(known.id for known in household.devices)}, "device"),
         name=name,
         profile=new.profile,
         macs=read_macs(new.macs, owners, problems, f"{where}mac" if where else "macs[{}]"),

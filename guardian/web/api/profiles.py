@@ -35,12 +35,13 @@ def make_profile(call: Call[NewProfile]) -> Profile:
     """
     name = _check_name(call.body.name)
     made: list[model.Profile] = []
+    remembered = call.console.remembered_ids()
 
     def change(household: model.Household) -> model.Household:
         is_first = is_open_household(household)
         if not is_first:
             _refuse_same_name(household, name)
-        taken = {EVERYONE, *(profile.id for profile in household.profiles)}
+        taken = {EVERYONE, *(profile.id for profile in household.profiles), *remembered}
         made[:] = [_make_profile(call, make_id(name, taken, "profile"), name)]
         if is_first:
             before, timezone = _before_first(call, household)

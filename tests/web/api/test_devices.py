@@ -10,8 +10,12 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from guardian.policy.model import Visibility
+from guardian.store.history import HistoryWriter
+from guardian.store.history_record import Recorder
 from guardian.store.settings import ConflictError
 from guardian.web.api.devices import MOST_PLACES
+from tests.store.history_home import HOUR, NOW, Clock
 from tests.web.api.calls import Api, open_console
 
 TABLET, PHONE, OTHER = "aa:00:5e:10:00:01", "0a:00:5e:10:00:02", "00:00:5e:10:00:03"
@@ -198,3 +202,19 @@ def test_settings_that_cannot_be_written_change_nothing(api: Api) -> None:
     with pytest.raises(ConfigError):
         api("PATCH", "/devices/tablet", {"name": "Two"})
     assert os.stat(api.console.config.settings).st_size == before
+
+
+def test_a_new_device_or_child_never_inherits_the_history_of_one_that_is_gone(tmp_path: Path) -> None:
+    """Its id may be another child's old one: what that child did must not show up under it."""
+    console = open_console(tmp_path)
+    api = Api(console)
+    recorder = Recorder()
+    recorder.add(HOUR, "phone", None, "block", "category", "category:games", 3, NOW, Visibility.NAMES)
+    recorder.note_minutes("2026-11-22", "mara", "", 12.0)
+    writer = HistoryWriter(console.config.history.path, clock=Clock())
+    writer.start()
+    assert writer.submit(recorder.take())
+    writer.close()
+    made = api("POST", "/devices", {"name": "Phone", "profile": "ana", "macs": ["aa:00:5e:10:00:09"]})
+    assert made.id == "phone-2"
+    assert api("POST", "/profiles", {"name": "Mara", "age_band": "7-9"}).id == "mara-2"
