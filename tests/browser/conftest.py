@@ -27,9 +27,11 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     return report
 
 
-@pytest.fixture(scope="session")
-def browsers_of_session(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browsers]:
-    """All browsers; starting one takes a second."""
+@pytest.fixture(scope="module")
+def browsers_of_module(world: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browsers]:
+    """All browsers. They end with their module: Playwright keeps an asyncio loop running in the tests' thread, and
+    other tests run loops of their own.
+    """
     if not os.path.exists(CHROMIUM):
         pytest.skip("Chromium is not installed (scripts/setup test)")
     browsers = Browsers(world, tmp_path_factory.mktemp("browsers"))
@@ -38,10 +40,10 @@ def browsers_of_session(world: World, tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.fixture
-def browsers(browsers_of_session: Browsers) -> Iterator[Browsers]:
+def browsers(browsers_of_module: Browsers) -> Iterator[Browsers]:
     """Browsers without cookies of an earlier test."""
-    yield browsers_of_session
-    browsers_of_session.close_pages()
+    yield browsers_of_module
+    browsers_of_module.close_pages()
 
 
 @pytest.fixture(scope="module", params=["ro", "ru", "en"])

@@ -17,15 +17,15 @@ FIRST_LOAD_BYTES = 150 * 1024
 
 
 @pytest.fixture(scope="module")
-def lived(story_of_module: Story, browsers_of_session) -> Story:  # type: ignore[no-untyped-def]
+def lived(story_of_module: Story, browsers_of_module) -> Story:  # type: ignore[no-untyped-def]
     """A home with some life in it."""
-    story_of_module.begin(browsers_of_session)
+    story_of_module.begin(browsers_of_module)
     child = story_of_module.open_child("/me")
     settle(child)
     ask(child, "site", site="www.tiktok.com", message="Te rog <script>alert(1)</script>")
     ask(child, "time", minutes=30)
     live_a_day(story_of_module)
-    browsers_of_session.close_pages()
+    browsers_of_module.close_pages()
     return story_of_module
 
 
