@@ -161,10 +161,10 @@ def test_every_used_key_exists_and_every_key_is_used() -> None:
 
 
 def list_calls(name: str) -> Iterator[tuple[Path, ast.Call]]:
-    """Yield all calls of a name in the console and the store."""
+    """Yield all calls of a name, or of a method, in the console and the store."""
     for path in [*(ROOT / "guardian" / "web").rglob("*.py"), *(ROOT / "guardian" / "store").glob("*.py")]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == name:
+            if isinstance(node, ast.Call) and name == getattr(node.func, "id", getattr(node.func, "attr", "")):
                 yield path, node
 
 
@@ -183,11 +183,24 @@ def test_every_kind_of_journal_line_has_words() -> None:
     known = set(read_texts("en", "settings"))
     kinds = {
         str(call.args[2].value)
-        for _, call in list_calls("Entry")
+        for name in ("Entry", "note")
+        for _, call in list_calls(name)
         if len(call.args) > 2 and isinstance(call.args[2], ast.Constant) and call.args[2].value
     } | {"pause", "resume", "bedtime", "request-granted", "request-refused"}
     assert {"bonus", "profile-changed", "restored"} <= kinds
+    assert {
+        "account-made", "account-changed", "account-removed", "token-made", "token-removed",
+        "channel-added", "channel-removed", "console-changed",
+    } <= kinds  # fmt: skip
     assert sorted(kind for kind in kinds if f"journal.{kind}" not in known) == []
+
+
+def test_every_part_that_the_journal_names_has_words() -> None:
+    from guardian.web.shapes.settings import ConsoleSettings
+
+    known = set(read_texts("en", "settings"))
+    parts = [*ConsoleSettings.__struct_fields__, "name", "role", "password"]  # of a person: guardian/web/api/session.py
+    assert [part for part in parts if f"journal.part_{part}" not in known] == []
 
 
 def test_countries_to_choose_from_are_those_with_helplines() -> None:

@@ -37,6 +37,8 @@ from guardian.store.household_form import (
     BEDTIME,
     DAY_MINUTES,
     HOURS,
+    MOST_DEVICES,
+    MOST_PROFILES,
     NO_LIMIT,
     NO_PRESET,
     WEEK,
@@ -95,6 +97,8 @@ class _Builder:
 
     def build(self, form: HouseholdForm, locate: Locate) -> list[Problem]:
         self.locate = locate
+        self._check_number("profiles", tuple(form.profiles), MOST_PROFILES)
+        self._check_number("devices", tuple(form.devices), MOST_DEVICES)
         zone = self._read(read_timezone, form.timezone, "timezone") or read_timezone("UTC0")
         profiles = tuple(self._profile(key, profile, zone) for key, profile in form.profiles.items())
         if form.new_devices and form.new_devices not in form.profiles:
@@ -129,6 +133,10 @@ class _Builder:
         except TextError as error:
             self._problem(str(error), *path)
             return None
+
+    def _check_number(self, what: str, keys: tuple[str, ...], most: int) -> None:
+        if len(keys) > most:
+            self._problem(f"these are {len(keys)} {what}, and a household has {most} at most", what, keys[most])
 
     def _check_id(self, key: str, *path: object) -> None:
         if not re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,62}", key):

@@ -27,6 +27,8 @@ DAY_MINUTES = 1440
 WEEK_MINUTES = 7 * DAY_MINUTES
 BEDTIME = "bedtime"  # the label of a window of `offline` that has none
 HOURS = "hours"  # the same for the hours of a service
+MOST_PROFILES = 64  # of a household, by file or by the console: far more than a family has
+MOST_DEVICES = 512
 _LONGEST_TEXT = 200
 
 

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 GRANTED, REFUSED = "request-granted", "request-refused"  # kinds of journal lines
+MOST_MARKS = 4  # combining marks in a row: one letter may have so many
 _JOURNAL_LINES = 1000  # looked through for a request that was granted already: no home changes more in a day
 _answering = threading.Lock()  # of two parents who tap at once one is the first
 
@@ -216,11 +217,20 @@ def open_site(household: Household, policy: Policy, request: StoredRequest, expi
 
 
 def clean_words(text: str) -> str:
-    """Return what a child wrote as one line: characters that steer terminals or turn the text round are gone."""
-    kept = "".join(" " if char.isspace() else char for char in text)
-    return " ".join(
-        "".join(char for char in kept if unicodedata.category(char) not in ("Cc", "Cf", "Cs", "Co")).split()
-    )
+    """Return what a child wrote as one line: characters that steer terminals or turn the text round are gone.
+
+    So are marks that pile up on a letter until they cover the lines around it; languages need four at most.
+    """
+    kept: list[str] = []
+    marks = 0  # on the last letter
+    for char in "".join(" " if char.isspace() else char for char in text):
+        category = unicodedata.category(char)
+        if category in ("Cc", "Cf", "Cs", "Co"):
+            continue
+        marks = marks + 1 if category.startswith("M") else 0
+        if marks <= MOST_MARKS:
+            kept.append(char)
+    return " ".join("".join(kept).split())
 
 
 def _check_site(console: Console, device: str, text: str, now: float) -> str:

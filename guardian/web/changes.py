@@ -8,6 +8,7 @@ from datetime import timedelta
 from guardian.policy.bedtime import stay_up
 from guardian.policy.model import Bonus, Device, Household, Profile
 from guardian.policy.schedule import local_date
+from guardian.store.household_form import MOST_DEVICES, MOST_PROFILES
 from guardian.store.settings import BONUS_DAYS
 from guardian.web.routing import RefusalError
 
@@ -28,6 +29,17 @@ def find_device(household: Household, device: str) -> Device:
         if known.id == device:
             return known
     raise RefusalError(404, "not-found", "there is no such device")
+
+
+def check_room(household: Household) -> Household:
+    """Return a household to which something was added. Raises RefusalError 409 when it is more than there may be."""
+    for what, number, most in (
+        ("profiles", len(household.profiles), MOST_PROFILES),
+        ("devices", len(household.devices), MOST_DEVICES),
+    ):
+        if number > most:
+            raise RefusalError(409, "too-many", f"a household has {most} {what} at most: remove one first")
+    return household
 
 
 def replace_profile(household: Household, profile: Profile) -> Household:

@@ -5,27 +5,24 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 
+from guardian.messages import Messages
 from guardian.policy import model
 from guardian.policy.presets import profile_from_preset
 from guardian.web.convert import show_profile
 from guardian.web.shapes.household import Catalogue, CategoryInfo, GroupInfo, ServiceInfo, Text
 
 # The groups of blocklists/services.yaml, in the order in which pages show them.
-GROUPS = {
-    "video": Text("Video", "Video", "Видео"),
-    "social": Text("Social networks", "Rețele sociale", "Социальные сети"),
-    "games": Text("Games", "Jocuri", "Игры"),
-    "messaging": Text("Messages and calls", "Mesaje și apeluri", "Сообщения и звонки"),
-    "music": Text("Music", "Muzică", "Музыка"),
-    "live": Text("Live streams", "Transmisiuni în direct", "Прямые эфиры"),
-    "ai": Text("Artificial intelligence", "Inteligență artificială", "Искусственный интеллект"),
-    "school": Text("School and learning", "Școală și învățare", "Школа и учёба"),
-    "meetings": Text("Video meetings", "Întâlniri video", "Видеовстречи"),
-    "shopping": Text("Shopping", "Cumpărături", "Покупки"),
-    "strangers": Text("Chats with strangers", "Discuții cu necunoscuți", "Чаты с незнакомцами"),
-    "dating": Text("Dating", "Întâlniri amoroase", "Знакомства"),
-    "gambling": Text("Gambling and betting", "Jocuri de noroc și pariuri", "Азартные игры и ставки"),
-}
+GROUPS = (
+    "video", "social", "games", "messaging", "music", "live", "ai", "school", "meetings", "shopping", "strangers",
+    "dating", "gambling",
+)  # fmt: skip
+
+
+@functools.cache
+def name_groups() -> Mapping[str, Text]:
+    """Return what groups are called, by id, in the words of the block page. Takes tens of milliseconds once."""
+    messages = Messages.load()
+    return {key: Text(*(messages.get(language, f"group.{key}") for language in ("en", "ro", "ru"))) for key in GROUPS}
 
 
 def show_catalogue(catalogue: model.Catalogue) -> Catalogue:
@@ -34,7 +31,7 @@ def show_catalogue(catalogue: model.Catalogue) -> Catalogue:
     return Catalogue(
         services=[ServiceInfo(service.id, service.name, service.group) for service in catalogue.services.values()],
         groups=[
-            *(GroupInfo(key, names) for key, names in GROUPS.items() if key in groups),
+            *(GroupInfo(key, names) for key, names in name_groups().items() if key in groups),
             *(GroupInfo(key, Text(key, key, key)) for key in sorted(groups - set(GROUPS))),
         ],
         categories=[

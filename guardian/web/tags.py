@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from guardian.policy.compile import GROUP
 from guardian.policy.model import Catalogue
-from guardian.web.offers import GROUPS
+from guardian.web.offers import name_groups
 from guardian.web.shapes.household import Text
 
 
@@ -27,4 +27,4 @@ def _name_tag(catalogue: Catalogue, tag: str) -> Text | None:
         return Text(category.names["en"], category.names["ro"], category.names["ru"])
     if kind == "service" and (service := catalogue.services.get(rest)) is not None:
         return Text(service.name, service.name, service.name)
-    return GROUPS.get(rest) if kind == "group" else None
+    return name_groups().get(rest) if kind == "group" else None

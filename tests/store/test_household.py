@@ -305,6 +305,25 @@ def test_the_example_is_right(catalogue: Catalogue) -> None:
 
 
 @pytest.mark.parametrize(
+    ("profiles", "devices", "expected"),
+    [
+        (64, 512, ""),
+        (65, 0, "h.yaml:67: these are 65 profiles, and a household has 64 at most"),
+        (2, 600, "h.yaml:518: these are 600 devices, and a household has 512 at most"),
+    ],
+)
+def test_how_many_there_may_be(profiles: int, devices: int, expected: str, catalogue: Catalogue) -> None:
+    text = "timezone: UTC\nprofiles:\n" + "".join(f"  p{number}: {{}}\n" for number in range(profiles))
+    if devices:
+        text += "devices:\n" + "".join(f"  d{number}: {{profile: p1}}\n" for number in range(devices))
+    if expected:
+        assert problems_of(text, catalogue) == [expected]
+    else:
+        household = decode(text, catalogue)
+        assert (len(household.profiles), len(household.devices)) == (profiles, devices)
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "profiles:\n" + "".join(f"  abcdefghij{i}: {{}}\n" for i in range(1500)) + "devices:\n"

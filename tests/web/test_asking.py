@@ -393,6 +393,11 @@ def test_a_site_that_became_illegal_since_is_not_named_by_its_list(console: Cons
         ("\x00\x1b[31mred", "[31mred"),
         ("<script>", "<script>"),  # text stays text
         ("привет 👋", "привет 👋"),
+        ("a" + "\u0301" * 90 + "b", "a" + "\u0301" * 4 + "b"),  # marks that pile up over the lines around them
+        ("a" + "\u0301\u200d" * 90, "a" + "\u0301" * 4),  # what is left out does not begin anew
+        ("\u20dd" * 200, "\u20dd" * 4),
+        ("\u0e01\u0e34\u0e4c ệ й ❤️", "\u0e01\u0e34\u0e4c ệ й ❤️"),  # letters of languages stay
+        ("e\u0323\u0302", "e\u0323\u0302"),
         ("", ""),
     ],
 )

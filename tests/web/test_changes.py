@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime
 
 import pytest
 
 from guardian.policy.model import Bonus, DayException, Device, Household, Profile, Schedule, Window
+from guardian.store.household_form import MOST_DEVICES, MOST_PROFILES
 from guardian.web.changes import (
+    check_room,
     find_device,
     find_profile,
     give_bonus,
@@ -41,6 +44,17 @@ def test_replace() -> None:
     assert [profile.name for profile in changed.profiles] == ["Ana", "Ioan"]
     moved = replace_device(HOME, Device("tv", "TV", "ion"))
     assert [device.profile for device in moved.devices] == ["ion", "ion"]
+
+
+def test_a_household_has_an_end() -> None:
+    profiles = tuple(Profile(f"p{number}", f"P{number}") for number in range(MOST_PROFILES + 1))
+    devices = tuple(Device(f"d{number}", f"D{number}", "p1") for number in range(MOST_DEVICES + 1))
+    full = replace(HOME, profiles=profiles[1:], devices=devices[1:])
+    assert check_room(full) is full
+    for one_more in (replace(full, profiles=profiles), replace(full, devices=devices)):
+        with pytest.raises(RefusalError) as refused:
+            check_room(one_more)
+        assert (refused.value.status, refused.value.code) == (409, "too-many")
 
 
 def test_give_bonus() -> None:

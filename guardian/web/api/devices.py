@@ -12,7 +12,7 @@ from guardian.store.household_form import read_name
 from guardian.store.settings import Entry
 from guardian.web.access import Whose
 from guardian.web.api.profiles import describe_pause, end_of_pause
-from guardian.web.changes import find_device, replace_device
+from guardian.web.changes import check_room, find_device, replace_device
 from guardian.web.convert import Problems, read_addresses, read_macs, show_device
 from guardian.web.naming import make_id
 from guardian.web.routing import Call, Endpoint
@@ -39,7 +39,7 @@ def list_devices(call: Call[None]) -> Devices:
 
 
 def make_device(call: Call[NewDevice]) -> Device:
-    """Name a device. Raises ConfigError, ConflictError."""
+    """Name a device. Raises ConfigError, ConflictError, RefusalError 409 when there is no room for another one."""
     made: list[model.Device] = []
     told: list[Entry] = []
     remembered = call.console.remembered_ids()
@@ -57,7 +57,7 @@ def make_device(call: Call[NewDevice]) -> Device:
 
 
 def name_devices(call: Call[Namings]) -> Devices:
-    """Name several devices at once: all of them, or none. Raises ConfigError, ConflictError."""
+    """Name several devices at once: all of them, or none. Raises ConfigError, ConflictError, RefusalError 409."""
     told: list[Entry] = []
     remembered = call.console.remembered_ids()
 
@@ -91,7 +91,7 @@ def _add_device(
         macs=read_macs(new.macs, owners, problems, f"{where}mac" if where else "macs[{}]"),
         addresses=read_addresses(new.addresses, owners, problems, f"{where}address" if where else "addresses[{}]"),
     )
-    return replace(household, devices=(*household.devices, device))
+    return check_room(replace(household, devices=(*household.devices, device)))
 
 
 def _check_profile(household: model.Household, profile: str, problems: Problems, where: str) -> None:

@@ -18,7 +18,7 @@ from guardian.policy.presets import profile_from_preset
 from guardian.store.household import check_group
 from guardian.store.household_form import read_name
 from guardian.store.settings import Entry
-from guardian.web.changes import find_profile, give_bonus, let_stay_up, replace_profile
+from guardian.web.changes import check_room, find_profile, give_bonus, let_stay_up, replace_profile
 from guardian.web.convert import Problems, read_profile, show_moment, show_profile
 from guardian.web.first import find_timezone, is_timezone, make_first_household
 from guardian.web.naming import make_id
@@ -31,7 +31,7 @@ from guardian.web.sites import read_site, show_site
 def make_profile(call: Call[NewProfile]) -> Profile:
     """Make a profile with all that its age band sets. The first one makes a home of the open box.
 
-    Raises ConfigError, ConflictError, RefusalError 409 when there is one of this name.
+    Raises ConfigError, ConflictError, RefusalError 409 when there is one of this name, or no room for another one.
     """
     name = _check_name(call.body.name)
     made: list[model.Profile] = []
@@ -46,7 +46,7 @@ def make_profile(call: Call[NewProfile]) -> Profile:
         if is_first:
             before, timezone = _before_first(call, household)
             return make_first_household(before, made[0], timezone)
-        return replace(household, profiles=(*household.profiles, made[0]))
+        return check_room(replace(household, profiles=(*household.profiles, made[0])))
 
     entry = Entry(call.caller.who, f"profile {name} made", "profile-made", {"profile": name})
     call.console.edit(entry, change, call.if_match)

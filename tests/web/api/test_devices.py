@@ -13,6 +13,7 @@ import pytest
 from guardian.policy.model import Visibility
 from guardian.store.history import HistoryWriter
 from guardian.store.history_record import Recorder
+from guardian.store.household_form import MOST_DEVICES
 from guardian.store.settings import ConflictError
 from guardian.web.api.devices import MOST_PLACES
 from tests.store.history_home import HOUR, NOW, Clock
@@ -92,6 +93,22 @@ def test_the_first_visit_names_several_or_none(api: Api) -> None:
     ]  # fmt: skip
     assert api("GET", "/household").revision == 3
     assert api.refusal("POST", "/devices/naming", {"devices": []}) == (422, "not-valid")
+
+
+def test_there_are_only_so_many_devices(api: Api) -> None:
+    """Also when they are many at once: then none is named, and what is there can still be changed."""
+    text = "timezone: UTC\nprofiles: {ana: {}}\ndevices:\n"
+    text += "".join(f"  d{number}: {{profile: ana}}\n" for number in range(MOST_DEVICES - 1))
+    api("POST", "/restore", text)
+    pair = [{"name": "A", "profile": "ana", "mac": PHONE}, {"name": "B", "profile": "ana", "mac": OTHER}]
+    assert api.refusal("POST", "/devices/naming", {"devices": pair}) == (409, "too-many")
+    assert len(api("GET", "/household").devices) == MOST_DEVICES - 1
+    api("POST", "/devices", {"name": "Last", "profile": "ana", "macs": [PHONE]})
+    assert api.refusal("POST", "/devices", {"name": "More", "profile": "ana", "macs": [OTHER]}) == (409, "too-many")
+    api("PATCH", "/devices/last", {"name": "The last"})
+    api("DELETE", "/devices/d7")
+    assert api("POST", "/devices", {"name": "More", "profile": "ana", "macs": [OTHER]}).id == "more"
+    assert api("POST", "/restore", api.raw("GET", "/backup")).revision > 0
 
 
 def test_a_device_is_changed(api: Api) -> None:

@@ -152,6 +152,7 @@ def test_restore_is_one_change_and_one_line(api: Api) -> None:
         ("timezone: UTC\nprofiles: !!python/object/apply:os.system ['true']", "backup.yaml:2"),
         ("timezone: UTC\ncountry: mda\nprofiles: {}", "backup.yaml:2"),
         ("[" * 5000, "backup.yaml:1"),
+        ("timezone: UTC\nprofiles:\n" + "".join(f"  p{number}: {{}}\n" for number in range(65)), "backup.yaml:67"),
         ('timezone: UTC\nprofiles: {a: {name: "\\u0000"}}', "backup.yaml:2"),
     ],
 )

@@ -12,6 +12,7 @@ import msgspec
 import pytest
 
 from guardian.policy.model import FOREVER
+from guardian.store.household_form import MOST_PROFILES
 from guardian.store.settings import ConflictError
 from guardian.web.shapes.household import Profile
 from tests.web.api.calls import Api, open_console
@@ -94,6 +95,16 @@ def test_names_tell_profiles_apart(api: Api) -> None:
     assert api("POST", "/profiles", {"name": "李雷", "age_band": ""}).id == "profile"
     # A parent who calls a profile so must not get the open box back.
     assert api("POST", "/profiles", {"name": "Everyone", "age_band": ""}).id == "everyone-2"
+
+
+def test_there_are_only_so_many_profiles(api: Api) -> None:
+    names = [f"p{number}" for number in range(MOST_PROFILES - 1)]
+    api("POST", "/restore", "timezone: UTC\nprofiles:\n" + "".join(f"  {name}: {{}}\n" for name in names))
+    assert api("POST", "/profiles", {"name": "Last", "age_band": ""}).id == "last"
+    assert api.refusal("POST", "/profiles", {"name": "More", "age_band": ""}) == (409, "too-many")
+    api("PUT", "/profiles/last", profile(api, "last") | {"name": "The last"})
+    api("DELETE", "/profiles/p7")
+    assert api("POST", "/profiles", {"name": "More", "age_band": ""}).id == "more"
 
 
 def test_a_profile_is_changed_whole(api: Api) -> None:

@@ -17,6 +17,11 @@ export function language(): Language {
   return state.language
 }
 
+/** The language as Intl takes it: English days are written as in Europe, `22 Nov` and not `Nov 22`. */
+export function locale(): string {
+  return state.language === 'en' ? 'en-GB' : state.language
+}
+
 export function use(chosen: Language, texts: Catalogue): void {
   state.language = chosen
   state.texts = texts
@@ -79,7 +84,7 @@ function pluralRules(spoken: Language): Intl.PluralRules {
 }
 
 function format(options: Intl.DateTimeFormatOptions): Intl.DateTimeFormat {
-  return formatter(state.language, { timeZone: state.timezone, ...options })
+  return formatter(locale(), { timeZone: state.timezone, ...options })
 }
 
 /** `21:05` of epoch seconds. */
@@ -99,13 +104,13 @@ export function localDay(moment: number): string {
 
 /** `Sat, 22 Nov` of a date `2026-11-22`. */
 export function shortDay(day: string): string {
-  const written = formatter(state.language, { timeZone: 'UTC', weekday: 'short', day: 'numeric', month: 'short' })
+  const written = formatter(locale(), { timeZone: 'UTC', weekday: 'short', day: 'numeric', month: 'short' })
   return written.format(Date.parse(`${day}T12:00:00Z`))
 }
 
 /** The name of a weekday, 0 = Monday. */
 export function weekday(day: number, width: 'long' | 'short' | 'narrow' = 'long'): string {
-  return formatter(state.language, { timeZone: 'UTC', weekday: width }).format(Date.UTC(2024, 0, 1 + day, 12))
+  return formatter(locale(), { timeZone: 'UTC', weekday: width }).format(Date.UTC(2024, 0, 1 + day, 12))
 }
 
 /** `today, 21:05`, `tomorrow, 07:00`, `Monday, 07:00`, `22 Nov, 07:00`. */

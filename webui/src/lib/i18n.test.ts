@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, it } from 'vitest'
 
-import { clock, duration, has, language, localDay, moment, shortDay, t, timeOfDay, use, useTimezone, weekday } from './i18n.svelte'
+import { clock, duration, has, language, locale, localDay, moment, shortDay, t, timeOfDay, use, useTimezone, weekday } from './i18n.svelte'
 import en from '../locale/en'
 import ro from '../locale/ro'
 import ru from '../locale/ru'
@@ -77,7 +77,15 @@ describe('moments', () => {
     expect(moment(at('2026-11-22T22:00:00Z'), now)).toBe('tomorrow, 00:00')
     expect(moment(at('2026-11-21T21:59:00Z'), now)).toBe('yesterday, 23:59')
     expect(moment(at('2026-11-25T05:00:00Z'), now)).toBe('Wednesday, 07:00')
-    expect(moment(at('2026-10-01T04:00:00Z'), now)).toMatch(/Oct/)
+    expect(moment(at('2026-10-01T04:00:00Z'), now)).toBe('1 Oct, 07:00')
+  })
+
+  it('have the day before the month, in English too', () => {
+    expect(shortDay('2026-11-22')).toMatch(/^Sun,? 22 Nov$/)
+    expect(locale()).toBe('en-GB')
+    expect(language()).toBe('en')
+    use('ro', ro)
+    expect(locale()).toBe('ro')
   })
 
   it('fall back to the browser for a zone that it does not know', () => {

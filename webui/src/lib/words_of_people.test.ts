@@ -1,6 +1,7 @@
 import { beforeEach, describe, expect, it } from 'vitest'
 
 import en from '../locale/en'
+import ro from '../locale/ro'
 import ru from '../locale/ru'
 import { learnNames } from '../words/names.svelte'
 import { tidyClaimCode } from './claim_code'
@@ -82,6 +83,24 @@ describe('the journal', () => {
     expect(tellChange(line('request-granted', later))).toBe('yes to Ana: 30 minutes more, online until 00:15')
     expect(tellChange(line('request-granted', { profile: 'Ana', minutes: 30 }))).toBe('yes to Ana: 30 minutes more')
     expect(tellChange(line('request-granted', { profile: 'Ana', site: 'a.example', until: later.until }))).toBe('yes to Ana: a.example')
+  })
+
+  it.each([
+    ['account-made', 'Bunica may sign in now', 'Bunica se poate conecta acum', 'Bunica: вход разрешён'],
+    ['account-changed', 'sign-in of Bunica: role, password', 'contul Bunica: rolul, parola', 'учётная запись Bunica: роль, пароль'],
+    ['account-removed', 'Bunica may no longer sign in', 'Bunica nu se mai poate conecta', 'Bunica: вход больше не разрешён'],
+    ['token-made', 'key for the program Bunica made', 'cheie creată pentru programul Bunica', 'создан ключ для программы Bunica'],
+    ['token-removed', 'key of the program Bunica removed', 'cheia programului Bunica a fost ștearsă', 'удалён ключ программы Bunica'],
+    ['channel-added', 'messages go to Bunica now', 'mesajele ajung acum la Bunica', 'новый канал сообщений: Bunica'],
+    ['channel-removed', 'messages no longer go to Bunica', 'mesajele nu mai ajung la Bunica', 'канал сообщений удалён: Bunica'],
+    ['console-changed', 'settings of this page: role, password', 'setările acestei pagini: rolul, parola', 'настройки этой страницы: роль, пароль'],
+  ])('tells of people, programs and messages: %s', (kind, english, romanian, russian) => {
+    const change = line(kind, { name: 'Bunica', parts: 'role password' })
+    expect(tellChange(change)).toBe(english)
+    use('ro', ro)
+    expect(tellChange(change)).toBe(romanian)
+    use('ru', ru)
+    expect(tellChange(change)).toBe(russian)
   })
 
   it('names services', () => {

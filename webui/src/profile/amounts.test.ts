@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 
-import { inWay, limits, wayOf } from './amounts'
+import { inWay, limits, limitsDay, wayOf } from './amounts'
 
 const WEEK = [60, 60, 60, 60, 90, 120, 120]
 
@@ -25,4 +25,12 @@ it('knows a limit', () => {
   expect(limits({ days: [], week: null })).toBe(false)
   expect(limits({ days: [], week: 0 })).toBe(true)
   expect(limits({ days: WEEK, week: null })).toBe(true)
+})
+
+it('knows a limit of today', () => {
+  const weekend = { days: [60, 60, 60, 60, 60, 1440, 1440], week: null }
+  expect([limitsDay(weekend, 4), limitsDay(weekend, 5)]).toEqual([true, false])
+  expect(limitsDay({ ...weekend, week: 600 }, 5)).toBe(true)
+  expect(limitsDay({ days: [], week: null }, 0)).toBe(false)
+  expect(limitsDay({ days: [0, 0, 0, 0, 0, 0, 0], week: null }, 6)).toBe(true)
 })

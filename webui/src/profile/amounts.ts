@@ -2,6 +2,8 @@
 
 import type { Minutes } from '../lib/schema'
 
+const DAY = 1440 // minutes
+
 export type Way = 'same' | 'weekend' | 'each'
 
 /** How the days are told apart: all alike, working days and the weekend, or each. */
@@ -17,6 +19,11 @@ export function inWay(days: number[], way: Way): number[] {
   if (way === 'same') return Array<number>(7).fill(monday)
   if (way === 'weekend') return [...Array<number>(5).fill(monday), saturday, saturday]
   return days.length === 7 ? [...days] : Array<number>(7).fill(monday)
+}
+
+/** Tell whether minutes limit a weekday (0 = Monday), by the day or by its week. */
+export function limitsDay({ days, week }: Minutes, weekday: number): boolean {
+  return week !== null || (days[weekday] ?? DAY) < DAY
 }
 
 /** Tell whether minutes limit anything. */

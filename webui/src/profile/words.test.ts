@@ -6,7 +6,7 @@ import en from '../locale/en'
 import ro from '../locale/ro'
 import ru from '../locale/ru'
 import { listDifferences } from './changes'
-import { sayDifference, sayOf, sayPreset, sayReason, sayUntil, stateOf } from './words'
+import { sayBand, sayDifference, sayOf, sayPreset, sayReason, sayUntil, stateOf } from './words'
 
 const LANGUAGES: [Language, Texts][] = [['en', en], ['ro', ro], ['ru', ru]]
 const three = (en: string, ro: string, ru: string) => ({ en, ro, ru })
@@ -117,6 +117,15 @@ describe('names', () => {
     expect(stateOf(undefined)).toBe('kind')
     expect(stateOf({ service: 'x', action: 'allow', hours: [] })).toBe('allow')
     expect(stateOf({ service: 'x', action: 'block', hours: [{ days: [0], start: 0, end: 60, label: 'hours' }] })).toBe('hours')
+  })
+
+  it('of ages, the same as everywhere', () => {
+    for (const [language, texts] of LANGUAGES) {
+      use(language, texts)
+      for (const band of ['0-6', '7-9', '10-12', '13-15', '16-17']) expect(sayBand(band)).toBe(texts[`age.${band}`])
+    }
+    expect(sayBand('10-12')).toBe('10–12 лет')
+    expect(sayBand('')).toBe('Взрослый')
   })
 
   it('of what an age sets', () => {

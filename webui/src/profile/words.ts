@@ -27,7 +27,7 @@ export function sayOf(catalogue: Catalogue, of: string): string {
 }
 
 export function sayBand(band: string): string {
-  return band ? t('profile.age.years', { band }) : t('profile.age.adult')
+  return band ? t(`age.${band}`) : t('profile.age.adult')
 }
 
 export type ServiceState = 'kind' | 'allow' | 'block' | 'hours'

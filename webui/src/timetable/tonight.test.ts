@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest'
 
 import type { DayException, Window } from '../lib/schema'
-import { isOfflineWithin } from './tonight'
+import { isOfflineWithin, isOnlineToday, weekdayOf } from './tonight'
 
 const window = (days: number[], start: number, end: number): Window => ({ days, start, end, label: 'bedtime' })
 const MONDAY = '2026-11-23'
@@ -37,3 +37,19 @@ it('sees a date with hours of its own', () => {
   expect(at(MONDAY, '21:15', [late])).toBe(false)
   expect(at('2026-11-24', '07:30', [late])).toBe(true)
 })
+
+it.each([
+  [MONDAY, '20:59', true], [MONDAY, '21:00', false], [MONDAY, '23:59', false], ['2026-11-24', '00:00', true], ['2026-11-24', '06:59', true],
+])('%s at %s, something of the day is left: %s', (day, time, left) =>
+  expect(isOnlineToday({ offline: night, exceptions: [] }, day, time)).toBe(left),
+)
+
+it('sees the minutes between hours that follow each other, and none between those that touch', () => {
+  const homework = window([0], 15 * 60, 17 * 60)
+  const today = (start: number) => isOnlineToday({ offline: [homework, window([0], start, 7 * 60)], exceptions: [] }, MONDAY, '15:30')
+  expect([today(17 * 60 + 1), today(17 * 60), today(16 * 60)]).toEqual([true, false, false])
+  const free = { day: MONDAY, windows: [], note: '' }
+  expect(isOnlineToday({ offline: night, exceptions: [free] }, MONDAY, '22:00')).toBe(true)
+})
+
+it('begins the week on Monday', () => expect([weekdayOf(MONDAY), weekdayOf('2026-11-29')]).toEqual([0, 6]))

@@ -10,7 +10,7 @@ beforeEach(() => use('en', en))
 
 describe('in words', () => {
   it('days', () => {
-    expect(sayDays([0, 1, 2, 3, 4, 5, 6])).toBe('Every day')
+    expect(sayDays([0, 1, 2, 3, 4, 5, 6])).toBe('every day')
     expect(sayDays([6, 0, 1, 2, 3])).toBe('Sun–Thu')
     expect(sayDays([4, 5])).toBe('Fri, Sat')
     expect(sayDays([0, 2])).toBe('Mon, Wed')

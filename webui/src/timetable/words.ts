@@ -16,7 +16,7 @@ export function sayLabel(label: string): string {
 
 /** `every day`, `Sun–Thu`, `Mon, Wed`. */
 export function sayDays(days: number[]): string {
-  if (new Set(days).size === 7) return t('profile.days.every')
+  if (new Set(days).size === 7) return t('profile.days.each')
   const short = (day: number) => weekday(day, 'short')
   return runsOf(days)
     .map(({ first, last, count }) => {

@@ -46,7 +46,7 @@ describe('tellLeft', () => {
     const of = (limit: number) => tellLeft({ ...NONE, limit_today: limit, left: 1 }).words
     expect(of(1)).toBe('1 of 1 minute left')
     use('ro', ro)
-    expect([of(1), of(2), of(20)]).toEqual(['1 din 1 minut rămase', '1 din 2 minute rămase', '1 din 20 de minute rămase'])
+    expect([of(1), of(2), of(20)]).toEqual(['Timp rămas: 1 din 1 minut', 'Timp rămas: 1 din 2 minute', 'Timp rămas: 1 din 20 de minute'])
     use('ru', ru)
     expect([of(1), of(21), of(22)]).toEqual(['Осталось 1 из 1 минуты', 'Осталось 1 из 21 минуты', 'Осталось 1 из 22 минут'])
   })

@@ -22,7 +22,7 @@ describe('until', () => {
 
   it('names the day when it is further away', () => {
     expect(until(NOW + 25 * 3600, NOW)).toBe('until tomorrow, 23:00')
-    expect(until(NOW + 49 * 3600, NOW)).toBe('until Nov 24, 23:00')
+    expect(until(NOW + 49 * 3600, NOW)).toBe('until 24 Nov, 23:00')
   })
 
   it('knows a pause without an end', () => {
@@ -41,7 +41,7 @@ describe('at', () => {
   it('names tomorrow, because "07:00" alone may be either', () => {
     expect(at(NOW + 1800, NOW)).toBe('at 22:30')
     expect(at(NOW + 9 * 3600, NOW)).toBe('tomorrow at 07:00')
-    expect(at(NOW + 60 * 3600, NOW)).toBe('on Nov 25 at 10:00')
+    expect(at(NOW + 60 * 3600, NOW)).toBe('on 25 Nov at 10:00')
   })
 })
 

@@ -1,12 +1,12 @@
 /** Moments in sentences: `until 07:00`, `at 21:30`. */
 
-import { clock, language, localDay, t } from '../lib/i18n.svelte'
+import { clock, locale, localDay, t } from '../lib/i18n.svelte'
 
 const DAY = 86_400
 const SOON = 20 * 3_600 // within these seconds a time of day says enough: at 22:00, "until 07:00" is tomorrow's
 
 function shortDate(day: string): string {
-  const written = new Intl.DateTimeFormat(language(), { timeZone: 'UTC', day: 'numeric', month: 'short' })
+  const written = new Intl.DateTimeFormat(locale(), { timeZone: 'UTC', day: 'numeric', month: 'short' })
   return written.format(Date.parse(`${day}T12:00:00Z`))
 }
 
