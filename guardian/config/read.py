@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from guardian.config.text import Endpoint, Upstream
-from guardian.config.values import BlockMode, Config, FilterConfig, WebConfig
+from guardian.config.values import BlockMode, Config, FilterConfig, HotlineConfig, WebConfig
 from guardian.errors import Problem
 from guardian.names import format_name
 from guardian.typed_yaml import Locate, decode, read_text
@@ -73,6 +73,17 @@ def place_files(config: Config, folder: str) -> Config:
             claim_code=place(config.web.claim_code),
             tls=replace(config.web.tls, certificate=place(config.web.tls.certificate), key=place(config.web.tls.key)),
         ),
+        hotline=replace(
+            config.hotline,
+            root=place(config.hotline.root),
+            push=replace(
+                config.hotline.push,
+                password=place(config.hotline.push.password),
+                ca=place(config.hotline.push.ca),
+                certificate=place(config.hotline.push.certificate),
+                key=place(config.hotline.push.key),
+            ),
+        ),
     )
 
 
@@ -84,6 +95,7 @@ def _check(config: Config, locate: Locate) -> list[Problem]:
         *_check_lists(config, locate),
         *_check_filter(config.filter, locate),
         *_check_web(config.web, locate),
+        *_check_hotline(config.hotline, locate),
     ]
     if not config.dns.clients:
         problems.append(
@@ -199,6 +211,25 @@ def _check_web(config: WebConfig, locate: Locate) -> Iterator[Problem]:
     if bool(config.tls.certificate) != bool(config.tls.key):
         given, missing = ("certificate", "key") if config.tls.certificate else ("key", "certificate")
         yield Problem(locate("web", "tls", given), f"'{given}' needs '{missing}' beside it")
+
+
+def _check_hotline(config: HotlineConfig, locate: Locate) -> Iterator[Problem]:
+    if bool(config.url) != bool(config.root):
+        given, missing = ("url", "root") if config.url else ("root", "url")
+        yield Problem(locate("hotline", given), f"'{given}' needs '{missing}' beside it: a feed and whom to believe")
+    push = config.push
+    if push.broker is None:
+        if locate.is_given("hotline", "push"):
+            yield Problem(locate("hotline", "push"), "'push' needs a 'broker', like mqtts://push.example:8883")
+        return
+    if not config.url:
+        yield Problem(locate("hotline", "push"), "'push' tells of a feed that is not there: add 'url' and 'root'")
+    if bool(push.certificate) != bool(push.key):
+        given, missing = ("certificate", "key") if push.certificate else ("key", "certificate")
+        yield Problem(locate("hotline", "push", given), f"'{given}' needs '{missing}' beside it")
+    if bool(push.user) != bool(push.password):
+        given, missing = ("user", "password") if push.user else ("password", "user")
+        yield Problem(locate("hotline", "push", given), f"'{given}' needs '{missing}' beside it")
 
 
 def _check_filter(config: FilterConfig, locate: Locate) -> Iterator[Problem]:

@@ -260,6 +260,43 @@ def read_address_of_reports(text: str) -> str:
     return text
 
 
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """An MQTT broker, written `mqtts://push.example`; plain `mqtt://` is for this machine only."""
+
+    host: str
+    port: int
+    tls: bool
+
+    def __str__(self) -> str:
+        return f"{'mqtts' if self.tls else 'mqtt'}://{_bracket(self.host)}:{self.port}"
+
+
+def read_broker(text: str) -> Broker:
+    """Return a broker; its port is 8883 with TLS, 1883 without."""
+    try:
+        parts = urlsplit(text)
+        scheme, host, port = parts.scheme, parts.hostname, parts.port
+    except ValueError:
+        scheme, host, port = "", None, None
+    is_plain = scheme == "mqtt" and host in ("127.0.0.1", "::1", "localhost")
+    if not host or not (scheme == "mqtts" or is_plain) or parts.path.strip("/") or parts.username or parts.query:
+        raise TextError(f"'{text[:80]}' is not a broker like mqtts://push.example:8883 (mqtt: on this machine only)")
+    return Broker(host, port or (8883 if scheme == "mqtts" else 1883), scheme == "mqtts")
+
+
+def read_feed_address(text: str) -> str:
+    """Return the URL of a feed with a slash at its end; what comes from there is signed, so http will do."""
+    try:
+        parts = urlsplit(text)
+        scheme, host, _ = parts.scheme, parts.hostname, parts.port
+    except ValueError:
+        scheme, host = "", None
+    if not host or scheme not in ("https", "http") or parts.username or parts.query or parts.fragment:
+        raise TextError(f"'{text[:80]}' is not an address like https://feed.hotline.example/guardian/")
+    return text.rstrip("/") + "/"
+
+
 def read_choice(*known: str) -> Callable[[str], str]:
     """Return a reader of one of the known words."""
 

@@ -12,14 +12,17 @@ from ipaddress import ip_network
 from typing import Any
 
 from guardian.config.text import (
+    Broker,
     Endpoint,
     Network,
     Upstream,
     read_address,
     read_address_of_reports,
+    read_broker,
     read_choice,
     read_duration,
     read_endpoint,
+    read_feed_address,
     read_file_name,
     read_host,
     read_interface,
@@ -187,6 +190,30 @@ class WebConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class PushConfig:
+    """Hints that the feed has something new (MQTT 5). The feed is looked at every few hours all the same."""
+
+    broker: Broker | None = field(default=None, metadata=_by(read_broker))  # None = no hints
+    topic: str = "guardian/feed"
+    user: str = ""
+    password: str = field(default="", metadata=_by(read_file_name))  # a file that holds it
+    ca: str = field(default="", metadata=_by(read_file_name))  # PEM; "" = the system's
+    certificate: str = field(default="", metadata=_by(read_file_name))  # PEM, the box's own, with `key`
+    key: str = field(default="", metadata=_by(read_file_name))
+
+
+@dataclass(frozen=True, slots=True)
+class HotlineConfig:
+    """The hotline's feed of signed lists (docs/feed.md)."""
+
+    url: str = field(default="", metadata=_by(read_feed_address))  # "" = no feed
+    root: str = field(default="", metadata=_by(read_file_name))  # the root of trust that came with the box: root.json
+    lists: tuple[str, ...] = field(default=(), metadata=_by(read_word))  # () = all that the feed has
+    poll_hours: int = field(default=6, metadata=_by(read_number(1, 24 * 7)))  # +-50 %
+    push: PushConfig = PushConfig()
+
+
+@dataclass(frozen=True, slots=True)
 class FilterConfig:
     """The flow filter: what it stands between, and what holds for the home when it cannot judge."""
 
@@ -212,6 +239,7 @@ class Config:
     history: HistoryConfig = HistoryConfig()
     control: ControlConfig = ControlConfig()
     web: WebConfig = WebConfig()
+    hotline: HotlineConfig = HotlineConfig()
     filter: FilterConfig = FilterConfig()
     household: str = field(default="", metadata=_by(read_file_name))  # YAML imported at the first start; "" = none
     language: str = field(default="ro", metadata=_by(read_choice(*LANGUAGES)))

@@ -87,6 +87,12 @@ web:
   claim_code: label
   tls: {enabled: yes, certificate: c.pem, key: /k.pem}
   reports: https://hotline.example/reports
+hotline:
+  url: http://feed.example/x
+  root: root.json
+  lists: [csam-md]
+  poll_hours: 2
+  push: {broker: "mqtts://push.example", topic: t, user: u, password: pw, ca: ca.pem, certificate: c.pem, key: k.pem}
 filter: {enabled: yes, lan: [br-lan, wlan0.2], wan: [eth0], on_failure: closed, quic: inspect, queue: 0}
 """
     config = parse_config(text, "/etc/g/guardian.yaml")
@@ -109,6 +115,11 @@ filter: {enabled: yes, lan: [br-lan, wlan0.2], wan: [eth0], on_failure: closed, 
     assert config.web.hosts == ("router.lan",) and [str(network) for network in config.web.clients] == ["192.0.2.0/24"]
     assert config.web.claim_code == "/etc/g/label" and config.web.reports == "https://hotline.example/reports"
     assert config.web.tls == TlsConfig(True, "/etc/g/c.pem", "/k.pem")
+    hotline, push = config.hotline, config.hotline.push
+    assert (hotline.url, hotline.root, hotline.lists) == ("http://feed.example/x/", "/etc/g/root.json", ("csam-md",))
+    assert (str(push.broker), push.topic, push.user) == ("mqtts://push.example:8883", "t", "u")
+    files = (push.password, push.ca, push.certificate, push.key)
+    assert files == ("/etc/g/pw", "/etc/g/ca.pem", "/etc/g/c.pem", "/etc/g/k.pem")
     assert config.filter.enabled
     assert (config.filter.lan, config.filter.wan) == (("br-lan", "wlan0.2"), ("eth0",))
     assert (config.filter.on_failure, config.filter.quic) == (OnFailure.CLOSED, QuicMode.INSPECT)
@@ -138,6 +149,22 @@ filter: {enabled: yes, lan: [br-lan, wlan0.2], wan: [eth0], on_failure: closed, 
         (
             LEAST + "web:\n  reports: http://x.example/",
             "g.yaml:3: 'reports': 'http://x.example/' is not an address like",
+        ),
+        (LEAST + "hotline: {url: 'https://x.example/'}", "g.yaml:2: 'url' needs 'root' beside it"),
+        (LEAST + "hotline:\n  root: r", "g.yaml:3: 'root' needs 'url' beside it"),
+        (LEAST + "hotline: {url: ftp://x.example}", "g.yaml:2: 'url': 'ftp://x.example' is not an address like"),
+        (LEAST + "hotline:\n  push: {topic: t}", "g.yaml:3: 'push' needs a 'broker'"),
+        (
+            LEAST + "hotline: {push: {broker: 'mqtts://x.example'}}",
+            "g.yaml:2: 'push' tells of a feed that is not there: add 'url' and 'root'",
+        ),
+        (
+            LEAST + "hotline: {url: 'https://x.example', root: r, push: {broker: 'mqtts://x', user: u}}",
+            "g.yaml:2: 'user' needs 'password' beside it",
+        ),
+        (
+            LEAST + "hotline: {url: 'https://x.example', root: r, push: {broker: 'mqtts://x', key: u}}",
+            "g.yaml:2: 'key' needs 'certificate' beside it",
         ),
         (LEAST + "language: de", "g.yaml:2: 'language': 'de' is none of ro, ru, en"),
         (LEAST + "log_level: inf", "g.yaml:2: 'log_level': 'inf' is none of debug, info, warning, error, did you mean"),

@@ -14,9 +14,11 @@ from guardian.config.text import (
     Transport,
     Upstream,
     read_address_of_reports,
+    read_broker,
     read_choice,
     read_duration,
     read_endpoint,
+    read_feed_address,
     read_host,
     read_interface,
     read_network,
@@ -200,6 +202,49 @@ def test_addresses_of_reports(text: str) -> None:
 def test_bad_addresses_of_reports(text: str) -> None:
     with pytest.raises(TextError):
         read_address_of_reports(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("mqtts://push.example", "mqtts://push.example:8883"),
+        ("mqtts://[2001:db8::1]:99/", "mqtts://[2001:db8::1]:99"),
+        ("mqtt://127.0.0.1", "mqtt://127.0.0.1:1883"),
+    ],
+)
+def test_brokers(text: str, shown: str) -> None:
+    assert str(read_broker(text)) == shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "push.example",
+        "mqtt://push.example",
+        "mqtts://",
+        "mqtts://a:x",
+        "mqtts://u:p@a",
+        "mqtts://a/t",
+        "mqtts://[x",
+    ],
+)
+def test_bad_brokers(text: str) -> None:
+    with pytest.raises(TextError):
+        read_broker(text)
+
+
+@pytest.mark.parametrize("text", ["https://feed.example/guardian", "http://192.0.2.1:8000/guardian/"])
+def test_addresses_of_feeds(text: str) -> None:
+    assert read_feed_address(text) == text.rstrip("/") + "/"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "feed.example", "ftp://a/", "https://", "https://[x/", "https://u:p@a/", "http://a/?x"]
+)
+def test_bad_addresses_of_feeds(text: str) -> None:
+    with pytest.raises(TextError):
+        read_feed_address(text)
 
 
 @given(st.text(max_size=60) | st.text(alphabet="tls:/[]@?.=1a,%\0", max_size=40))
