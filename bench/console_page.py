@@ -23,6 +23,7 @@ ARGUMENTS = [
 SLOWDOWN, LOADS = 6, 5
 WAIT_MILLISECONDS = 30_000
 SETTLE_MILLISECONDS = 1500  # what comes that late still counts
+START_MILLISECONDS = 2000  # a new window loads pages of Chromium's own, on the same two cores
 # Milliseconds from the begin of the navigation until the first child's card is in the page, painted, and the page's
 # thread is free for a tap.
 NOTE_USABLE = """
@@ -93,6 +94,7 @@ def _load(browser: Browser, address: str, cookie: str, slowdown: int) -> Load:
         session.send("Performance.enable", {"timeDomain": "threadTicks"})
         session.send("Emulation.setCPUThrottlingRate", {"rate": slowdown})
         page.add_init_script(NOTE_USABLE)
+        page.wait_for_timeout(START_MILLISECONDS)
         with page.expect_console_message(
             lambda message: message.text.startswith("usable "), timeout=WAIT_MILLISECONDS
         ) as told:

@@ -8,6 +8,7 @@ export default defineConfig({
   build: {
     outDir: '../guardian/web/static',
     emptyOutDir: true,
+    manifest: 'manifest.json', // the server tells browsers early what a page will need (guardian/web/hints.py)
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },
     target: 'es2022',
@@ -17,8 +18,7 @@ export default defineConfig({
       output: {
         codeSplitting: {
           groups: [
-            { name: 'svelte', test: /node_modules/ },
-            { name: 'shared', test: /src\/(components|lib|words)\//, minShareCount: 2 },
+            { name: 'shared', test: /node_modules|src\/(components|lib|words)\/|theme\.css/, minShareCount: 2 },
           ],
         },
       },

@@ -220,8 +220,11 @@ def open_session(store: ConsoleStore, account: int, now: float, replaces: bytes 
     return secret, csrf
 
 
-def find_session(store: ConsoleStore, key: bytes, now: float) -> Session | None:
-    """Return the session whose secret has the hash `key`, None when there is none or it has ended."""
+def find_session(store: ConsoleStore, key: bytes, now: float, note: bool = True) -> Session | None:
+    """Return the session whose secret has the hash `key`, None when there is none or it has ended.
+
+    Its end moves with it, unless `note` is False: then the caller sends no cookie that moves as well.
+    """
     with store.reading() as connection:
         row = connection.execute(
             f"SELECT {_ACCOUNT}, csrf, used FROM sessions JOIN accounts ON accounts.id = account"  # noqa: S608
@@ -231,7 +234,7 @@ def find_session(store: ConsoleStore, key: bytes, now: float) -> Session | None:
         if row is None:
             return None
         *account, csrf, used = row
-        renewed = now - used >= NOTE_SECONDS
+        renewed = note and now - used >= NOTE_SECONDS
         if renewed:
             connection.execute("UPDATE sessions SET used = ? WHERE hash = ?", (now, key))
     return Session(Account(*account), csrf, renewed)

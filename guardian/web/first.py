@@ -7,8 +7,9 @@ import re
 from dataclasses import replace
 
 from guardian.errors import TextError
-from guardian.home import EVERYONE
+from guardian.home import EVERYONE, is_open_household
 from guardian.policy.model import Household, Profile
+from guardian.store.console import ConsoleStore
 from guardian.store.words import read_timezone
 from guardian.web.naming import make_id
 
@@ -35,6 +36,12 @@ def make_first_household(before: Household, first: Profile, timezone: str) -> Ho
         devices=tuple(replace(device, profile=profiles[-1].id) for device in before.devices),
         new_device_profile="",
     )
+
+
+def first_language(household: Household, store: ConsoleStore) -> str:
+    """Return the language of the home: while the box is open, the one that the first parent chose."""
+    chosen = store.option("first_language") if is_open_household(household) else ""
+    return chosen or household.language
 
 
 def find_timezone(root: str = "/") -> str:

@@ -7,18 +7,26 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import logging
 import os
 import threading
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
 from starlette.responses import Response
 
+from guardian.errors import GuardianError
 from guardian.store import accounts
-from guardian.web.security import Head, is_child_device, read_cookie
+from guardian.web.access import ROLE_SCOPES
+from guardian.web.first import first_language
+from guardian.web.hints import MANIFEST, Built, list_hints, read_manifest
+from guardian.web.security import Head, is_child_device, is_childs, read_cookie
 
 if TYPE_CHECKING:
     from guardian.web.console import Console
+
+log = logging.getLogger(__name__)
 
 STATIC = os.path.join(os.path.dirname(__file__), "static")
 CONSOLE_PAGE, CHILD_PAGE = "/index.html", "/child.html"
@@ -65,6 +73,7 @@ class Pages:
         self._lock = threading.Lock()
         self._seen: int | None = None
         self._files: dict[str, File] = {}
+        self._built: dict[str, Built] = {}
         self._files_now()
 
     def answer(self, console: Console, head: Head, path: str) -> Response:
@@ -88,13 +97,23 @@ class Pages:
         is_root = words == [""]
         if words[0] == "assets" or "." in words[-1] or not (is_root or set(words).isdisjoint(("", ".", ".."))):
             return _plain(404, "There is no such page.\n")
-        return _make_response(head, files[CONSOLE_PAGE], _NO_STORE)
+        hints = self._find_hints(console, head, path)
+        return _make_response(head, files[CONSOLE_PAGE], _NO_STORE, hints)
 
     def _goes_to_child(self, console: Console, head: Head) -> bool:
-        if not is_child_device(console, head.address):
-            return False
-        secret = read_cookie(head)
-        return not secret or accounts.find_session(console.store, accounts.hash_secret(secret), time.time()) is None
+        return is_child_device(console, head.address) and _find_session(console, head) is None
+
+    def _find_hints(self, console: Console, head: Head, path: str) -> str:
+        """What the page at `path` will ask for first: "" for who is not signed in, or may not be there."""
+        session = _find_session(console, head)
+        if session is None or is_childs(console, head.address):
+            return ""
+        try:
+            language = first_language(console.household(), console.store)
+        except GuardianError as error:  # the page itself tells what is wrong
+            log.debug("event=no-hints error=%r", str(error))
+            return ""
+        return list_hints(self._built, path, language, ROLE_SCOPES[session.account.role])
 
     def _files_now(self) -> dict[str, File]:
         """The files, read again when they were built again."""
@@ -105,8 +124,25 @@ class Pages:
         with self._lock:
             if seen != self._seen or (seen is not None and not self._files):
                 self._files = _read_files(self._folder) if seen is not None else {}
+                self._built = _read_built(self._folder)
                 self._seen = seen
             return self._files
+
+
+def _find_session(console: Console, head: Head) -> accounts.Session | None:
+    """Who asks for a page. Its answer brings no new cookie, so the session's end stays where it is."""
+    secret = read_cookie(head)
+    if not secret:
+        return None
+    return accounts.find_session(console.store, accounts.hash_secret(secret), time.time(), note=False)
+
+
+def _read_built(folder: str) -> dict[str, Built]:
+    try:
+        return read_manifest(folder)
+    except (OSError, msgspec.MsgspecError) as error:  # pages come all the same
+        log.warning("event=no-hints error=%r", str(error))
+        return {}
 
 
 def _read_files(folder: str) -> dict[str, File]:
@@ -115,7 +151,7 @@ def _read_files(folder: str) -> dict[str, File]:
         for name in names:
             path = os.path.join(place, name)
             media = _TYPES.get(os.path.splitext(name)[1])
-            if media is None or os.path.getsize(path) > MAX_FILE_BYTES:
+            if media is None or name == MANIFEST or os.path.getsize(path) > MAX_FILE_BYTES:
                 continue  # also the .gz files: they come with their own file
             address = "/" + os.path.relpath(path, folder).replace(os.sep, "/")
             files[address] = _read_file(path, address, media)
@@ -130,8 +166,10 @@ def _read_file(path: str, address: str, media: str) -> File:
     return File(path, is_packed, media, tag, _FOREVER if address.startswith("/assets/") else _ASK_AGAIN)
 
 
-def _make_response(head: Head, file: File, cache: str = "") -> Response:
+def _make_response(head: Head, file: File, cache: str = "", hints: str = "") -> Response:
     headers = {"etag": file.tag, "cache-control": cache or file.cache}
+    if hints:
+        headers["link"] = hints
     if file.is_packed:
         headers["vary"] = "accept-encoding"
     if file.tag in (tag.strip().removeprefix("W/") for tag in head.field("if-none-match").split(",")):

@@ -21,6 +21,11 @@ def tag_of(of: str) -> str:
     return of if not of or of.startswith(GROUP) else f"service:{of}"
 
 
+def tag_of_alert(of: str) -> str:
+    """Return the tag of what an alert is about: `gambling` -> `category:gambling`; a tag is its own."""
+    return of if ":" in of else f"category:{of}"
+
+
 def _name_tag(catalogue: Catalogue, tag: str) -> Text | None:
     kind, _, rest = tag.partition(":")
     if kind == "category" and (category := catalogue.category_texts.get(rest)) is not None:

@@ -275,8 +275,8 @@ def test_the_homes_interface_is_made_anew(lab: Lab, record_property: Record) -> 
 
 
 def _flush_everything(lab: Lab) -> None:
-    lab.on("router", "nft", "flush ruleset")
-    lab.on("router", "nft", "-f", "-", stdin=FIREWALL)
+    # In one transaction: without the firewall's address translation the router itself would reset the download.
+    lab.on("router", "nft", "-f", "-", stdin=f"flush ruleset\n{FIREWALL}")
 
 
 HANDS: dict[str, Callable[[Lab], object]] = {

@@ -18,6 +18,7 @@ from guardian.web.observed import find_presence, make_state, read_blocked_today,
 from guardian.web.routing import Call, Endpoint
 from guardian.web.shapes.activity import MOST_ALERTS, Activity, Alert, Alerts, DismissCall, GatewayState, Home, Span
 from guardian.web.sightings import list_seen, sort_devices
+from guardian.web.tags import name_tags, tag_of, tag_of_alert
 
 FIRST_ALERTS = 3  # on the home page
 MOST_SITES = 100
@@ -31,19 +32,23 @@ def show_home(call: Call[None]) -> Home:
     status = read_status(console)
     devices = sort_devices(home.household, revision, list_seen(console), Whose(), call.caller.address)
     alerts = list_alerts(console, status, now)
-    cards = list_cards(console.policy(now), find_presence(devices), read_blocked_today(console, now), now)
     set_up = not is_open_household(home.household)
+    presence, blocked = find_presence(devices), read_blocked_today(console, now)
+    cards = list_cards(console.policy(now), presence, blocked, now) if set_up else []
+    named = [tag_of(each.of) for card in cards for each in card.allowances]
+    named += [tag_of_alert(alert.of) for alert in alerts[:FIRST_ALERTS]]
     return Home(
         now=now,
         timezone=home.household.timezone,
         revision=revision,
         set_up=set_up,
         gateway=make_state(console, status, now),
-        cards=cards if set_up else [],
+        cards=cards,
         alerts=alerts[:FIRST_ALERTS],
         more_alerts=max(0, len(alerts) - FIRST_ALERTS),
         open_requests=count_open(console.store, now),
         unnamed_devices=len(devices.unnamed),
+        names=name_tags(home.catalogue, named),
     )
 
 

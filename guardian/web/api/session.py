@@ -15,7 +15,7 @@ from guardian.store.settings import Entry
 from guardian.store.words import read_timezone
 from guardian.web.access import ROLE_SCOPES
 from guardian.web.claim import forget_claim_code, is_claim_code
-from guardian.web.first import find_timezone
+from guardian.web.first import find_timezone, first_language
 from guardian.web.passwords import check_password, confirm_password, hash_password, is_outdated
 from guardian.web.routing import PUBLIC, Call, Endpoint, RefusalError
 from guardian.web.security import COOKIE, is_childs, name_source
@@ -45,14 +45,13 @@ def read_start(call: Call[None]) -> Start:
     """What a page shows before anybody has signed in."""
     console = call.console
     household = console.household()
-    timezone, language = household.timezone, household.language
+    timezone = household.timezone
     if is_open_household(household):
         timezone = console.store.option("first_timezone") or find_timezone()
-        language = console.store.option("first_language") or language
     return Start(
         claimed=accounts.is_claimed(console.store),
         version=__version__,
-        language=cast(Language, language),
+        language=cast(Language, first_language(household, console.store)),
         timezone=timezone,
         login_allowed=not is_childs(console, call.caller.address),
         support=console.config.block.support,

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from guardian.web.shapes.common import AgeBand, Day, Moment, Struct
-from guardian.web.shapes.household import Visibility
+from guardian.web.shapes.household import Text, Visibility
 
 MOST_ALERTS = 200  # that are shown, or put away, at once
 State = Literal["online", "away", "asleep", "offline", "paused", "used-up"]
@@ -118,6 +118,7 @@ class Home(Struct):
     more_alerts: int
     open_requests: int
     unnamed_devices: int
+    names: dict[str, Text] = {}  # of the categories, services and groups in cards and alerts, by tag
 
 
 class Use(Struct):

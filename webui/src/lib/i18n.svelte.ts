@@ -7,34 +7,31 @@ export type Text = string | Partial<Record<Intl.LDMLPluralRule, string>>
 export type Catalogue = Record<string, Text>
 export type Values = Record<string, string | number>
 
-const state = $state<{ language: Language; texts: Catalogue; timezone: string | undefined }>({
-  language: 'en',
-  texts: {},
-  timezone: undefined,
-})
+// Replaced as a whole (`raw`): to watch each of a thousand texts costs a slow phone more than to show them.
+let spoken = $state.raw<{ language: Language; texts: Catalogue }>({ language: 'en', texts: {} })
+let timezone = $state.raw<string | undefined>()
 
 export function language(): Language {
-  return state.language
+  return spoken.language
 }
 
 /** The language as Intl takes it: English days are written as in Europe, `22 Nov` and not `Nov 22`. */
 export function locale(): string {
-  return state.language === 'en' ? 'en-GB' : state.language
+  return spoken.language === 'en' ? 'en-GB' : spoken.language
 }
 
 export function use(chosen: Language, texts: Catalogue): void {
-  state.language = chosen
-  state.texts = texts
+  spoken = { language: chosen, texts }
   document.documentElement.lang = chosen
 }
 
 /** The household's time zone: a phone abroad shows the home's clock. A POSIX zone falls back to the browser's. */
 export function useTimezone(zone: string): void {
   try {
-    formatter('en-CA', { timeZone: zone, dateStyle: 'short' }) // as `localDay` needs it
-    state.timezone = zone
+    wallClock(zone)
+    timezone = zone
   } catch {
-    state.timezone = undefined
+    timezone = undefined
   }
 }
 
@@ -53,16 +50,16 @@ export function tame(value: string | number): string {
 /** The text of a key with its values put in: plain text, for {text} in markup only, never for {@html}. */
 export function t(key: string, values: Values = {}): string {
   if (!has(key)) return key
-  const found = state.texts[key] as Text
+  const found = spoken.texts[key] as Text
   const text =
     typeof found === 'string'
       ? found
-      : (found[pluralRules(state.language).select(Number(values.count))] ?? found.other ?? key)
+      : (found[pluralRules(spoken.language).select(Number(values.count))] ?? found.other ?? key)
   return text.replace(/\{(\w+)\}/g, (whole, name: string) => (Object.hasOwn(values, name) ? tame(values[name]!) : whole))
 }
 
 export function has(key: string): boolean {
-  return Object.hasOwn(state.texts, key)
+  return Object.hasOwn(spoken.texts, key)
 }
 
 // To make one of these takes a slow phone milliseconds, and a page needs the same few again and again.
@@ -77,19 +74,29 @@ function formatter(locale: string, options: Intl.DateTimeFormatOptions): Intl.Da
   return found
 }
 
-function pluralRules(spoken: Language): Intl.PluralRules {
-  const found = rules.get(spoken) ?? new Intl.PluralRules(spoken)
-  rules.set(spoken, found)
+function pluralRules(chosen: Language): Intl.PluralRules {
+  const found = rules.get(chosen) ?? new Intl.PluralRules(chosen)
+  rules.set(chosen, found)
   return found
 }
 
 function format(options: Intl.DateTimeFormatOptions): Intl.DateTimeFormat {
-  return formatter(locale(), { timeZone: state.timezone, ...options })
+  return formatter(locale(), { timeZone: timezone, ...options })
+}
+
+/** Writes `2026-11-22, 21:05`, the same in every language: one for dates and hours. Raises RangeError as `formatter`. */
+function wallClock(zone: string | undefined): Intl.DateTimeFormat {
+  return formatter('en-CA', { timeZone: zone, dateStyle: 'short', timeStyle: 'short', hourCycle: 'h23' })
+}
+
+/** The local date and hour of epoch seconds. */
+function onTheWall(moment: number): [string, string] {
+  return wallClock(timezone).format(moment * 1000).split(', ') as [string, string]
 }
 
 /** `21:05` of epoch seconds. */
 export function clock(moment: number): string {
-  return format({ hour: '2-digit', minute: '2-digit', hourCycle: 'h23' }).format(moment * 1000)
+  return onTheWall(moment)[1]
 }
 
 /** `21:05` of minutes after midnight. */
@@ -99,7 +106,7 @@ export function timeOfDay(minutes: number): string {
 
 /** The local date of epoch seconds, `2026-11-22`. */
 export function localDay(moment: number): string {
-  return formatter('en-CA', { timeZone: state.timezone, dateStyle: 'short' }).format(moment * 1000)
+  return onTheWall(moment)[0]
 }
 
 /** `Sat, 22 Nov` of a date `2026-11-22`. */

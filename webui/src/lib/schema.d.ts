@@ -857,6 +857,15 @@ export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
         /**
+         * Text
+         * @description A text in every language of the console.
+         */
+        Text: {
+            en: string;
+            ro: string;
+            ru: string;
+        };
+        /**
          * Allowance
          * @description Minutes used and allowed; `of` is "" for all use, a service id, or group:NAME. None = no limit.
          */
@@ -983,6 +992,10 @@ export interface components {
             more_alerts: number;
             open_requests: number;
             unnamed_devices: number;
+            /** @default {} */
+            names: {
+                [key: string]: components["schemas"]["Text"];
+            };
         };
         /** Use */
         Use: {
@@ -1424,15 +1437,6 @@ export interface components {
             name: string;
             group: string;
         };
-        /**
-         * Text
-         * @description A text in every language of the console.
-         */
-        Text: {
-            en: string;
-            ro: string;
-            ru: string;
-        };
         /** GroupInfo */
         GroupInfo: {
             id: string;
@@ -1811,6 +1815,7 @@ export interface components {
     headers: never;
     pathItems: never;
 }
+export type Text = components['schemas']['Text'];
 export type Allowance = components['schemas']['Allowance'];
 export type Next = components['schemas']['Next'];
 export type CardDevice = components['schemas']['CardDevice'];
@@ -1859,7 +1864,6 @@ export type AwakeCall = components['schemas']['AwakeCall'];
 export type Question = components['schemas']['Question'];
 export type Answer = components['schemas']['Answer'];
 export type ServiceInfo = components['schemas']['ServiceInfo'];
-export type Text = components['schemas']['Text'];
 export type GroupInfo = components['schemas']['GroupInfo'];
 export type CategoryInfo = components['schemas']['CategoryInfo'];
 export type Catalogue = components['schemas']['Catalogue'];

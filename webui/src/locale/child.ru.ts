@@ -1,5 +1,6 @@
+import { join } from '../lib/catalogue'
 import child from './ru/child.json'
 import common from './ru/common.json'
 import words from './ru/words.json'
 
-export default { ...common, ...words, ...child }
+export default join(common, words, child)

@@ -1,3 +1,4 @@
+import { join } from '../lib/catalogue'
 import common from './en/common.json'
 import setup from './en/setup.json'
 import session from './en/session.json'
@@ -10,4 +11,4 @@ import devices from './en/devices.json'
 import settings from './en/settings.json'
 import words from './en/words.json'
 
-export default { ...common, ...words, ...setup, ...session, ...home, ...activity, ...alerts, ...requests, ...profile, ...devices, ...settings }
+export default join(common, words, setup, session, home, activity, alerts, requests, profile, devices, settings)

@@ -1,3 +1,4 @@
+import { join } from '../lib/catalogue'
 import common from './ro/common.json'
 import setup from './ro/setup.json'
 import session from './ro/session.json'
@@ -10,4 +11,4 @@ import devices from './ro/devices.json'
 import settings from './ro/settings.json'
 import words from './ro/words.json'
 
-export default { ...common, ...words, ...setup, ...session, ...home, ...activity, ...alerts, ...requests, ...profile, ...devices, ...settings }
+export default join(common, words, setup, session, home, activity, alerts, requests, profile, devices, settings)

@@ -1,3 +1,4 @@
+import { join } from '../lib/catalogue'
 import common from './ru/common.json'
 import setup from './ru/setup.json'
 import session from './ru/session.json'
@@ -10,4 +11,4 @@ import devices from './ru/devices.json'
 import settings from './ru/settings.json'
 import words from './ru/words.json'
 
-export default { ...common, ...words, ...setup, ...session, ...home, ...activity, ...alerts, ...requests, ...profile, ...devices, ...settings }
+export default join(common, words, setup, session, home, activity, alerts, requests, profile, devices, settings)

@@ -4,12 +4,12 @@ import { get } from '../lib/api'
 import { language } from '../lib/i18n.svelte'
 import type { Catalogue, Text } from '../lib/schema'
 
-const state = $state<{ names: Record<string, Text> }>({ names: {} })
+let known = $state.raw<Record<string, Text>>({})
 let asked: Promise<void> | null = null
 
 /** Learn names that came with an answer. */
 export function learnNames(names: Record<string, Text>): void {
-  state.names = { ...state.names, ...names }
+  known = { ...known, ...names }
 }
 
 /** Ask once what there is to choose from (scope `read`); a failure is told, and the next call asks again. */
@@ -33,7 +33,7 @@ export function learnCatalogue(catalogue: Catalogue): void {
 
 /** The name of a tag in the page's language; one that nobody has named yet is shown by its id. */
 export function nameOf(tag: string): string {
-  const found = Object.hasOwn(state.names, tag) ? state.names[tag] : undefined
+  const found = Object.hasOwn(known, tag) ? known[tag] : undefined
   return found ? found[language()] : tag.slice(tag.indexOf(':') + 1).replaceAll('_', ' ')
 }
 
