@@ -20,8 +20,8 @@ SPREAD_SECONDS = 300
 FEED = "feed.json"
 
 Schema = Annotated[int, Meta(ge=1, le=SCHEMA)]
-Word = Annotated[str, Meta(pattern=r"^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$")]  # of lists, epochs and builds
-Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+Word = Annotated[str, Meta(pattern=r"^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$(?!\n)")]  # of lists, epochs and builds
+Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$(?!\n)")]
 Count = Annotated[int, Meta(ge=0, le=1 << 32)]
 Size = Annotated[int, Meta(ge=1, le=MAX_TARGET_BYTES)]
 Line = Annotated[str, Meta(max_length=300)]
@@ -45,7 +45,7 @@ class Target(Struct, frozen=True, kw_only=True):
 class ListedFile(Struct, frozen=True):
     """A file of the feed, by its place below `targets/`."""
 
-    path: Annotated[str, Meta(pattern=r"^[a-z0-9]+([./-][a-z0-9]+)*$", max_length=120)]
+    path: Annotated[str, Meta(pattern=r"^[a-z0-9]+([./-][a-z0-9]+)*$(?!\n)", max_length=120)]
     size: Size
     sha256: Digest
 
@@ -109,8 +109,8 @@ class Hint(Target, frozen=True, kw_only=True):
 class TagClass(Struct, frozen=True, kw_only=True):
     """Who blocks, by which law: public, the same for many entries. `error` is the Extended DNS Error (RFC 8914)."""
 
-    severity: Annotated[str, Meta(pattern=r"^(baseline|national)$")]
-    legal_basis: Annotated[str, Meta(pattern=r"^(law_order|court|voluntary)$")]
+    severity: Annotated[str, Meta(pattern=r"^(baseline|national)$(?!\n)")]
+    legal_basis: Annotated[str, Meta(pattern=r"^(law_order|court|voluntary)$(?!\n)")]
     authority: Text
     order_ref: Line = ""
     message: Text | None = None
@@ -126,7 +126,7 @@ def decode(data: bytes, shape: type[Shape], name: str) -> Shape:
     """Return a JSON target. Raises ListError with the target's name, the field and what is wrong."""
     try:
         return msgspec.json.decode(data, type=shape)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:  # the latter: a thousand brackets in an unknown field
         raise ListError(f"{name}: {error}") from None
 
 

@@ -53,6 +53,8 @@ def test_what_a_newer_desk_says_is_let_pass() -> None:
         ({"schema": 2}, "feed.json: Expected `int` <= 1 - at `$.schema`"),
         ({"epoch": "../x"}, "$.epoch"),
         ({"epoch": "UPPER"}, "$.epoch"),
+        ({"epoch": "2026q4\n"}, "$.epoch"),
+        ({"base": {"path": "base/x\n", "size": 1, "sha256": "ab" * 32}}, "$.base.path"),
         ({"lists": [{"id": "x/y", "title": {"en": "", "ro": "", "ru": ""}}]}, "$.lists[0].id"),
         ({"base": {"path": "/etc/passwd", "size": 1, "sha256": "ab" * 32}}, "$.base.path"),
         ({"base": {"path": "base/../x", "size": 1, "sha256": "ab" * 32}}, "$.base.path"),

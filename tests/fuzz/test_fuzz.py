@@ -8,6 +8,7 @@ import pytest
 
 from tests.fuzz import (
     fuzz_addresses,
+    fuzz_feed,
     fuzz_handle,
     fuzz_http,
     fuzz_leases,
@@ -21,6 +22,7 @@ from tests.fuzz.driver import Check, Mutate, fuzz, mutate_bytes
 TARGETS = [
     pytest.param(fuzz_query.check, fuzz_query.SEEDS, mutate_bytes, 40_000, id="query"),
     pytest.param(fuzz_message.check, fuzz_message.SEEDS, mutate_bytes, 6_000, id="message"),
+    pytest.param(fuzz_feed.check, fuzz_feed.SEEDS, fuzz_feed.mutate, 8_000, id="feed"),
     pytest.param(fuzz_handle.check, fuzz_handle.SEEDS, mutate_bytes, 2_500, id="handle"),
     pytest.param(fuzz_lists.check, fuzz_lists.SEEDS, fuzz_lists.mutate, 800, id="lists"),
     pytest.param(fuzz_addresses.check, fuzz_addresses.SEEDS, fuzz_addresses.mutate, 8_000, id="addresses"),
