@@ -5,6 +5,7 @@
 `ListError`: a list or an image cannot be used; the one before stays in force.
 `ConfigError`: settings have problems; each names its place, and the running settings stay.
 `UpstreamError`: no upstream gave a usable answer.
+`DeskError`: the hotline's desk refuses something; the message says what and what to do.
 """
 
 from __future__ import annotations
@@ -27,6 +28,10 @@ class TextError(GuardianError):
 
 class ListError(GuardianError):
     """A list or a list image is not usable."""
+
+
+class DeskError(GuardianError):
+    """The hotline's desk refuses something, or its files cannot be used; nothing was changed."""
 
 
 class UpstreamError(GuardianError):

@@ -33,6 +33,7 @@ COMMANDS = {
     "usage": "tell how long each profile was online, and what its limits leave",
     "alerts": "tell which devices tried to get around the filter",
     "doctor": "look for what goes wrong on networks, and say what to do",
+    "hotline": "the desk of the national hotline: entries, approvals, publishing, reports",
 }
 
 _USAGE = """\

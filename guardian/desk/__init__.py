@@ -1,0 +1,1 @@
+"""The hotline's desk: entries, people, publishing, reports (docs/hotline.md)."""
