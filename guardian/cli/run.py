@@ -24,11 +24,15 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from guardian.config import Config, Endpoint, load_config
 from guardian.control import send
 from guardian.errors import GuardianError
 from guardian.home import make_state
+
+if TYPE_CHECKING:
+    from guardian.web.feed_plan import FeedPlan
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 5.0  # seconds between two starts of a gateway that keeps dying
 START_SECONDS = 15.0
@@ -81,9 +85,11 @@ class Supervisor:
         self._stopping = False
         self._gateway: subprocess.Popen[bytes] | None = None
         self._sync: subprocess.Popen[bytes] | None = None
-        self._web = Console(self._start) if config.web.listen and has_web() else None
+        self._web = Console(self._start, offline) if config.web.listen and has_web() else None
         self._hours = 0 if offline else config.lists.fetch_hours
         self._next_sync = time.monotonic() + FIRST_FETCH
+        self._feed = None if offline or self._web is not None else make_feed_plan(config)  # else the console looks
+        self._feed_sync: subprocess.Popen[bytes] | None = None
 
     def run(self) -> int:
         """Live until told to stop; return the exit code."""
@@ -159,6 +165,17 @@ class Supervisor:
             self._sync = None
         if self._hours and self._sync is None and time.monotonic() >= self._next_sync:
             self._sync = self._start("sync", "--quiet")
+        if self._feed is not None:
+            self._keep_feed_fresh(self._feed, time.monotonic())
+
+    def _keep_feed_fresh(self, plan: FeedPlan, now: float) -> None:
+        if self._feed_sync is None:
+            if now >= plan.due and self._sync is None:  # which looks at the feed as well
+                plan.begin(now)
+                self._feed_sync = self._start("sync", "--feed", "--quiet")
+        elif self._feed_sync.poll() is not None:
+            plan.finish(self._feed_sync.returncode == 0, 0, now)
+            self._feed_sync = None
 
     def _sleep(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
@@ -177,7 +194,8 @@ class Supervisor:
                 process.send_signal(signal.SIGHUP)
 
     def _stop_all(self) -> None:
-        processes = (self._sync, self._web.process if self._web is not None else None, self._gateway)
+        console = self._web.process if self._web is not None else None
+        processes = (self._sync, self._feed_sync, console, self._gateway)
         for process in processes:
             if process is not None and process.poll() is None:
                 process.terminate()
@@ -194,8 +212,9 @@ class Supervisor:
 class Console:
     """The console's process: started again when it dies, with growing pauses. The home does not wait for it."""
 
-    def __init__(self, start: Callable[..., subprocess.Popen[bytes]]) -> None:
+    def __init__(self, start: Callable[..., subprocess.Popen[bytes]], offline: bool = False) -> None:
         self._start = start
+        self._options = ("--offline",) if offline else ()
         self.process: subprocess.Popen[bytes] | None = None
         self._ready = -1
         self._started = 0.0
@@ -207,7 +226,7 @@ class Console:
         self._close_pipe()
         self._ready, told = os.pipe()
         try:
-            self.process = self._start("web", "--ready-fd", str(told), pass_fds=(told,))
+            self.process = self._start("web", "--ready-fd", str(told), *self._options, pass_fds=(told,))
         finally:
             os.close(told)
         self._started, self._next = now, None
@@ -239,6 +258,16 @@ class Console:
             self._pause = min(self._pause * 2, LONGEST_WEB_PAUSE)
         if now >= self._next:
             self.start(now)
+
+
+def make_feed_plan(config: Config) -> FeedPlan | None:
+    """Return when the hotline's feed is looked at, None when there is none."""
+    if not config.hotline.url:
+        return None
+    from guardian.web.feed_plan import FeedPlan
+
+    poll = config.hotline.poll_hours * 3600
+    return FeedPlan(poll, is_fresh=False, version=0, now=time.monotonic(), chance=random.SystemRandom())
 
 
 def has_web() -> bool:

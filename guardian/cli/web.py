@@ -27,6 +27,7 @@ QUIET = ("uvicorn", "uvicorn.error", "asyncio")  # what they say at info is ours
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `guardian web`."""
+    parser.add_argument("--offline", action="store_true", help="never look at the hotline's feed")
     parser.add_argument("--ready-fd", type=int, default=-1, help=argparse.SUPPRESS)  # told when it listens
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--claim-code", action="store_true", help="print the code for the first visit, then exit")
@@ -45,11 +46,11 @@ def run(args: argparse.Namespace) -> int:
         raise GuardianError("'web.listen' is empty: there is no console to serve")
     start_logging(config.log_level)
     step_back()
-    asyncio.run(serve(config, args.config, args.ready_fd))
+    asyncio.run(serve(config, args.config, args.ready_fd, args.offline))
     return 0
 
 
-async def serve(config: Config, path: str, ready_fd: int = -1) -> None:
+async def serve(config: Config, path: str, ready_fd: int = -1, offline: bool = False) -> None:
     """Run one console from start to end; a byte goes to `ready_fd` as soon as it listens."""
     from guardian.home import make_state
 
@@ -60,7 +61,7 @@ async def serve(config: Config, path: str, ready_fd: int = -1) -> None:
             f"the console needs the Python package '{error.name}': pip install 'guardian-gateway[web]'"
         ) from None
     make_state(config)
-    process = Process(config, path)
+    process = Process(config, path, offline)
     gc.collect()
     gc.freeze()
 

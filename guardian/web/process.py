@@ -25,6 +25,7 @@ from guardian.web.certificate import certificate_files
 from guardian.web.claim import make_claim_code
 from guardian.web.console import Console
 from guardian.web.delivery import Delivery
+from guardian.web.feed_watch import FeedWatch
 from guardian.web.handshakes import Handshake, Handshakes
 from guardian.web.uvicorn_core import Config as ServerConfig
 from guardian.web.uvicorn_core import H11Protocol
@@ -115,6 +116,16 @@ class Connection(H11Protocol):
             self._reading_head = False
             self.deadline = math.inf  # the keep-alive time counts
 
+    def send_400_response(self, msg: str) -> None:
+        """Refuse bytes that are no HTTP. uvicorn alone lets the application answer as well, and fails over it."""
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            super().send_400_response(msg)
+        else:
+            self.transport.close()
+        if self.cycle is not None:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+
     def _should_upgrade(self) -> bool:
         return False  # no web sockets here, and no line in the log for each who asks
 
@@ -179,11 +190,13 @@ class Server(UvicornServer):
 class Process:
     """One console. `run` serves until SIGTERM, SIGINT or `stop`; SIGHUP reads the settings again."""
 
-    def __init__(self, config: Config, config_path: str) -> None:
-        """Raises ConfigError for settings that cannot be used."""
+    def __init__(self, config: Config, config_path: str, offline: bool = False) -> None:
+        """`offline`: the hotline's feed is not looked at. Raises ConfigError for settings that cannot be used."""
         self.console = Console(config, config_path)
         self.app = Application(self.console)
         self._delivery = Delivery(self.console)
+        self._offline = offline
+        self._feed: FeedWatch | None = None
         self._server: Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -202,12 +215,14 @@ class Process:
             loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
             self.console.events.start(loop, config.control.socket)
             self._delivery.start()
+            self._watch_feed(config)
             log.info("event=started listen=%s https=%s", ",".join(map(str, config.web.listen)), config.web.tls.enabled)
             await self._server.serve(sockets)
         finally:
             for endpoint in sockets:
                 endpoint.close()
             self.app.close()
+            await self._leave_feed()
             await asyncio.get_running_loop().run_in_executor(None, self._delivery.stop)
         log.info("event=stopped")
 
@@ -218,6 +233,19 @@ class Process:
         self.console.errands.close()  # a person waits for one up to 20 seconds
         if self._server is not None:
             self._server.stop()
+
+    def _watch_feed(self, config: Config) -> None:
+        """Keep the hotline's feed fresh, where there is one."""
+        if config.hotline.url and not self._offline:
+            path, events = self.console.config_path, self.console.events
+            # What is stale or wrong about the feed is among the alerts.
+            self._feed = FeedWatch(config.hotline, config.state, path, lambda: events.publish_change("alerts"))
+            self._feed.start()
+
+    async def _leave_feed(self) -> None:
+        feed, self._feed = self._feed, None
+        if feed is not None:
+            await feed.stop()
 
     def _settings(self, config: Config) -> ServerConfig:
         certificate, key = certificate_files(config) if config.web.tls.enabled else (None, None)
@@ -268,6 +296,9 @@ class Process:
             return
         self.console.config = config
         self.app.reload()
+        if config.hotline != before.hotline:
+            await self._leave_feed()
+            self._watch_feed(config)
         logging.getLogger().setLevel(config.log_level.upper())
         log.info("event=reloaded")
 

@@ -16,7 +16,7 @@ import dns.query
 import httpx
 import pytest
 
-from guardian.cli.run import describe_end, prepare, reach, welcome
+from guardian.cli.run import Supervisor, describe_end, prepare, reach, welcome
 from guardian.config import Endpoint, load_config
 from guardian.store.images import map_image
 from guardian.store.settings import load_household
@@ -253,6 +253,43 @@ def test_lists_are_fetched_some_seconds_after_the_start(home: Supervised) -> Non
     home.run_all()
     wait_for(lambda: home.ask("illegal.example", source="127.0.0.3", timeout=8).answer, 20, 0.5)
     assert home.stop() == 0 and home.processes() == set()
+
+
+def set_feed(home: Supervised, **more: object) -> None:
+    """Give the home a feed that nobody serves."""
+    (home.folder / "root.json").write_text("{}")
+    home.settings |= {"hotline": {"url": "http://127.0.0.1:1/", "root": "root.json"}, **more}
+    home.write()
+
+
+def test_with_a_console_the_feed_is_its_business(home: Supervised) -> None:
+    """And offline nobody's."""
+    set_feed(home)
+    config = load_config(str(home.config))
+    assert Supervisor(config, str(home.config), offline=False)._feed is None
+    home.run_all("--offline")
+    wait_for(lambda: home.processes(b"web"))
+    assert home.processes(b"web") < home.processes(b"--offline"), "and the supervisor, which was told so"
+    assert home.stop() == 0
+
+
+def test_without_a_console_the_supervisor_looks_at_the_feed(home: Supervised) -> None:
+    set_feed(home, web={"listen": []})
+    (home.folder / "state").mkdir()
+    supervisor = Supervisor(load_config(str(home.config)), str(home.config), offline=False)
+    plan = supervisor._feed
+    assert plan is not None and Supervisor(supervisor._config, "x", offline=True)._feed is None
+    start = plan.due
+    supervisor._keep_feed_fresh(plan, start - 1)
+    assert supervisor._feed_sync is None, "not before it is due"
+    supervisor._keep_feed_fresh(plan, start)
+    process = supervisor._feed_sync
+    assert process is not None and b"--feed" in Path(f"/proc/{process.pid}/cmdline").read_bytes()
+    supervisor._keep_feed_fresh(plan, start + 1)
+    assert supervisor._feed_sync is process, "one at a time"
+    assert process.wait(30) == 1, "nobody serves it"
+    supervisor._keep_feed_fresh(plan, start + 10)
+    assert supervisor._feed_sync is None and start + 60 <= plan.due <= start + 10 + 120, "soon again"
 
 
 def test_a_gateway_that_never_comes_up_ends_it_with_the_reason(home: Supervised) -> None:

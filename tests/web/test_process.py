@@ -135,6 +135,24 @@ def test_requests_in_one_go_are_answered_in_order(served: Served) -> None:
     assert answer.count(b"HTTP/1.1 200 OK") == 6
 
 
+@pytest.mark.parametrize("path", ["/api/v1/session", "/api/v1/claim", "/nothing"])
+def test_a_bad_chunk_is_refused_without_a_word_in_the_log(own: Served, path: str) -> None:
+    """uvicorn answers 400 and lets the application answer as well: a traceback for every such request."""
+    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+    for rest in (b"zzz\r\n", b"5\r\nab", b"5\r\nabcdefgh\r\n", b"zzz\r\n" * 9):
+        with connect(own) as connection:
+            connection.sendall(head.encode() + b"Transfer-Encoding: chunked\r\n\r\n")
+            time.sleep(0.05)
+            connection.sendall(rest)
+            connection.shutdown(socket.SHUT_WR)
+            connection.settimeout(10)
+            with contextlib.suppress(ConnectionResetError):
+                while connection.recv(65536):
+                    pass
+    assert own.anonymous().get("/start").status_code == 200
+    assert "Traceback" not in own.web_log() and "Exception" not in own.web_log()
+
+
 def test_an_upgrade_is_no_upgrade(own: Served) -> None:
     with connect(own) as connection:
         connection.sendall(

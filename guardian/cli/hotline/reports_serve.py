@@ -19,8 +19,6 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import h11
-
 from guardian.config import Endpoint
 from guardian.desk.intake import Intake, Limits, Network
 from guardian.desk.report_store import ReportStore, clear_closed
@@ -152,16 +150,6 @@ def _make_connection(proxies: Sequence[Network]) -> type[Connection]:
             bare = ip_address(host.partition("%")[0])
             is_proxy = bare.is_loopback or any(bare in network for network in proxies)
             return f"{host} {port}" if is_proxy else host
-
-        def send_400_response(self, msg: str) -> None:
-            """Refuse bytes that are no HTTP. uvicorn alone lets the application answer as well, and fails over it."""
-            if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-                super().send_400_response(msg)
-            else:
-                self.transport.close()
-            if self.cycle is not None:
-                self.cycle.disconnected = True
-                self.cycle.message_event.set()
 
     return ProxiedConnection
 
