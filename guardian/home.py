@@ -18,7 +18,7 @@ from guardian.catalogue import load_addresses, load_catalogue
 from guardian.config import Config
 from guardian.errors import ConfigError, GuardianError, ListError
 from guardian.policy.compile import Policy, compile_policy
-from guardian.policy.model import AddressLists, Catalogue, Household, Profile
+from guardian.policy.model import AddressLists, Catalogue, Household, NameLists, Profile
 from guardian.policy.usage import Usage
 from guardian.store.addresses import address_file
 from guardian.store.addresses import load_addresses as load_address_table
@@ -47,14 +47,16 @@ class Home(NamedTuple):
         pauses: Mapping[str, float] | None = None,
         usage: Usage | None = None,
         addresses: AddressLists | None = None,
+        lists: NameLists | None = None,
     ) -> Policy:
         """Return the policy; `pauses` are moments (epoch seconds) by profile or device id, on top of the household.
 
-        Hand the same `usage` to every policy of a home: it is held by reference. Without `addresses` the home's hold.
+        Hand the same `usage` to every policy of a home: it is held by reference. Without `addresses` or `lists` the
+        home's hold.
         """
         household = add_pauses(self.household, pauses) if pauses else self.household
         addresses = self.addresses if addresses is None else addresses
-        return compile_policy(household, self.catalogue, self.lists, usage, addresses)
+        return compile_policy(household, self.catalogue, self.lists if lists is None else lists, usage, addresses)
 
 
 def make_state(config: Config) -> None:

@@ -5,19 +5,32 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import tzinfo
+from types import MappingProxyType
 from typing import NamedTuple
 
 from guardian import __version__
 from guardian.config import Endpoint
 from guardian.policy.model import Category, Helpline, Reason
 
+NO_TEXT: Mapping[str, str] = MappingProxyType({})
+
 
 class LegalNotice(NamedTuple):
-    """Who closed a page by law (RFC 7725), as the signed list says it; empty parts get general words."""
+    """Who closed a page by law (RFC 7725), as the signed list says it; empty parts get general words.
 
-    authority: str = ""
-    ground: str = ""  # the law or order
-    appeal: str = ""  # an https URL
+    Texts by language have `en` at least. Without a `basis` the page speaks of the law.
+    """
+
+    authority: Mapping[str, str] = NO_TEXT  # by language
+    ground: str = ""  # the law or order, by its number
+    appeal: str = ""  # an https URL or a mail address
+    basis: str = ""  # law_order, court, voluntary
+    message: Mapping[str, str] = NO_TEXT  # by language: what the authority wants to say
+
+    @property
+    def is_voluntary(self) -> bool:
+        """Whether no law closes the page, but an agreement."""
+        return self.basis == "voluntary"
 
 
 class BlockInfo(NamedTuple):

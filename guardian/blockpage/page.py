@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from urllib.parse import quote
 
-from guardian.blockpage.facts import BlockInfo, DeviceInfo, PageSettings
+from guardian.blockpage.facts import BlockInfo, DeviceInfo, LegalNotice, PageSettings
 from guardian.blockpage.request import is_address
 from guardian.blockpage.style import STYLE, draw
 from guardian.blockpage.words import say
@@ -63,19 +63,29 @@ class Pages:
 
     def mandatory(self, language: str, info: BlockInfo) -> bytes:
         """Return the page of a name that the law blocks: who, by which law, how to object, help. No name."""
-        title = self._messages.get(language, "title.mandatory")
-        parts = [*_head(title, (self._messages.get(language, "why.mandatory"),), "law", "")]
+        legal = info.legal
+        kind = "voluntary" if legal.is_voluntary else "mandatory"
+        title = self._messages.get(language, f"title.{kind}")
+        why = (self._messages.get(language, f"why.{kind}"), legal.message.get(language) or legal.message.get("en", ""))
+        parts = [*_head(title, tuple(filter(None, why)), "law", "")]
         parts.append(f'<p class="soft center">{self._text(language, "law.privacy")}</p><dl>')
-        for key, value in zip(("authority", "ground"), info.legal, strict=False):
-            answer = escape(value) if value else self._text(language, f"law.{key}.unknown")
-            parts.append(f"<dt>{self._text(language, f'law.{key}')}</dt><dd>{answer}</dd>")
-        appeal = _link(info.legal.appeal, info.legal.appeal) if info.legal.appeal.startswith("https://") else ""
-        parts.append(f"<dt>{self._text(language, 'law.appeal')}</dt>")
-        parts.append(f"<dd>{appeal or self._text(language, 'law.appeal.unknown')}</dd></dl>")
+        authority = legal.authority.get(language) or legal.authority.get("en", "")
+        facts = {
+            "authority": escape(authority) or self._text(language, "law.authority.unknown"),
+            "ground": self._say_ground(language, legal),
+            "appeal": _say_appeal(legal.appeal) or self._text(language, "law.appeal.unknown"),
+        }
+        parts += [f"<dt>{self._text(language, f'law.{key}')}</dt><dd>{fact}</dd>" for key, fact in facts.items()]
+        parts.append("</dl>")
         parts += self._reports(language, MAX_HELPLINES)
         parts += self._talk(language)
         parts += self._help(language, (HelpKind.BEHAVIOUR,), "help.behaviour", None)
         return self._document(language, title, parts)
+
+    def _say_ground(self, language: str, legal: LegalNotice) -> str:
+        """By which law or order, as HTML: what kind it is, and its number."""
+        kind = self._text(language, f"law.basis.{legal.basis}") if legal.basis else ""
+        return ", ".join(filter(None, (kind, escape(legal.ground)))) or self._text(language, "law.ground.unknown")
 
     def open_again(self, language: str, host: str) -> bytes:
         """Return the page of a name that is not blocked (any more)."""
@@ -185,6 +195,13 @@ def _helpline(language: str, line: Helpline) -> str:
     if about:
         parts.append(f"<small>{escape(about)}</small>")
     return f"<li>{''.join(parts)}</li>"
+
+
+def _say_appeal(appeal: str) -> str:
+    """Where to complain, as HTML: a link, or a mail address as text; "" for anything else."""
+    if appeal.startswith("https://"):
+        return _link(appeal, appeal)
+    return escape(appeal) if "@" in appeal and ":" not in appeal else ""
 
 
 def _link(url: str, text: str) -> str:

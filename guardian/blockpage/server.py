@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from guardian.blockpage.console import ConsoleDoor
@@ -46,6 +46,7 @@ _NOT_FOUND_PATHS = frozenset({"/favicon.ico", "/robots.txt", "/apple-touch-icon.
 
 Explain = Callable[[str, str], BlockInfo | None]
 Describe = Callable[[str], DeviceInfo | None]
+Settle = Callable[[str, str], Awaitable[None]]
 
 
 class _Response(NamedTuple):
@@ -69,8 +70,11 @@ class BlockPage:
         explain: Explain,
         describe: Describe,
         settings: PageSettings,
+        settle: Settle | None = None,
     ) -> None:
+        """`settle(client address, host)` is awaited before `explain`: a slow list may have to be asked first."""
         self._endpoints = tuple(endpoints)
+        self._settle = settle
         self._explain = explain
         self._describe = describe
         self._settings = settings
@@ -177,6 +181,8 @@ class BlockPage:
             device = self._describe(client)
             language = self._language(device.language if device else "", request)
             return _Response(200, language, pages.home(language, device))
+        if self._settle is not None:
+            await self._settle(client, request.host)
         info = self._explain(client, request.host)
         if info is None:
             language = self._language("", request)
@@ -194,6 +200,8 @@ class BlockPage:
         return _format_response(response, with_body=with_body)
 
     async def _say_blocked(self, pages: Pages, language: str, host: str, info: BlockInfo, client: str) -> _Response:
+        if info.reason is Reason.MANDATORY and info.legal.is_voluntary:
+            return _Response(403, language, pages.mandatory(language, info))
         if info.reason is Reason.MANDATORY:
             link = f'Link: <http://{min(self._settings.names)}/>; rel="blocked-by"'
             return _Response(451, language, pages.mandatory(language, info), (link,))

@@ -3,7 +3,7 @@
 All of it is small, hand-made YAML; a mistake in it is reported with its line. Names are written separated by spaces.
 """
 
-from guardian.catalogue.load import KnownAddresses, load_addresses, load_catalogue
+from guardian.catalogue.load import KnownAddresses, load_addresses, load_catalogue, load_protected
 from guardian.catalogue.place import MANDATORY_TEST, find_data, make_test_name
 from guardian.catalogue.sources import Source, SourceAction, load_sources
 
@@ -15,6 +15,7 @@ __all__ = [
     "find_data",
     "load_addresses",
     "load_catalogue",
+    "load_protected",
     "load_sources",
     "make_test_name",
 ]

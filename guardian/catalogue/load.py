@@ -114,6 +114,23 @@ def load_catalogue(directory: str | None = None, *, names: bool = True) -> Catal
     )
 
 
+def load_protected(directory: str | None = None) -> tuple[frozenset[bytes], frozenset[bytes]]:
+    """Return the wire names that no list may block: those with all below and above, and those with all above.
+
+    The same as `load_catalogue` has in `protected` and `protected_exact`, without all the rest. Raises ConfigError.
+    """
+    directory = directory or find_data()
+    path, helplines_path = os.path.join(directory, "protected.yaml"), os.path.join(directory, "helplines.yaml")
+    protection = decode(read_text(path), path, ProtectedFile).protected
+    helplines = decode(read_text(helplines_path), helplines_path, HelplinesFile)
+    lines = [
+        *(name for item in helplines.helplines for name in item.domains),
+        *(name for item in helplines.reachable.values() for name in item.domains),
+        parse_name(make_test_name("helpline")),
+    ]
+    return frozenset((*protection.device, *protection.names, *lines)), frozenset(protection.exact)
+
+
 def load_addresses(directory: str | None = None) -> KnownAddresses:
     """Return the addresses of the starter data in `directory` (default: the packaged one). Raises ConfigError."""
     path = os.path.join(directory or find_data(), "bypass.yaml")

@@ -1,5 +1,5 @@
-"""Look for what goes wrong on networks, and say what to do: settings, ports, upstreams, lists, clock, memory,
-and what the flow filter needs of this machine.
+"""Look for what goes wrong on networks, and say what to do: settings, ports, upstreams, lists, the hotline's
+feed, clock, memory, and what the flow filter needs of this machine.
 
   guardian doctor                   one line a finding, with what to do
   guardian doctor --json            for programs
@@ -23,6 +23,7 @@ from dataclasses import replace
 
 import guardian
 from guardian.cli import FAILED, OK, paint
+from guardian.cli.doctor_feed import check_enforced, check_feed
 from guardian.cli.doctor_filter import check_filter
 from guardian.cli.doctor_machine import (
     FAIL,
@@ -90,6 +91,7 @@ def examine(path: str, now: float) -> Iterator[Finding]:
     yield from check_household(config)
     yield from check_state(config)
     yield from check_image(config, now)
+    yield from check_feed(config, now)
     yield from check_gateway(config)
     yield from check_resolved(config.dns.listen)
     yield from asyncio.run(check_upstreams(config))
@@ -199,6 +201,7 @@ def check_gateway(config: Config) -> Iterator[Finding]:
     yield Finding("gateway", FINE, f"version {status.get('version', '?')} runs")
     for endpoint in config.dns.listen:
         yield ask_gateway(endpoint, config.local.name)
+    yield from check_enforced(config, status)
 
 
 def ask_gateway(endpoint: Endpoint, name: bytes) -> Finding:

@@ -28,6 +28,7 @@ from guardian.store.words import read_mac, read_moment
 from guardian.typed_yaml import suggest
 
 if TYPE_CHECKING:
+    from guardian.hotline.listed import PageLists
     from guardian.policy.compile import Policy
     from guardian.policy.explain import Explanation
     from guardian.policy.posture import Posture
@@ -69,9 +70,10 @@ def run(args: argparse.Namespace) -> int:
     config = None if without_settings else load_config(args.config)
     catalogue = load_catalogue()
     household = _find_household(config, args.household, catalogue)
-    lists, lists_from = _open_lists(config, catalogue)
+    image, lists_from = _open_lists(config, catalogue)
     now = _read_time(args.at, household)
     usage, usage_error = _load_usage(config)
+    lists, authorities = _add_feed(config, catalogue, image, names)
     policy = compile_policy(household, catalogue, lists, usage)
     asker = _find_profile(household, args.profile) if args.profile else _find_device(household, args.device)
     posture = (
@@ -79,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
         if asker.device is None
         else posture_of(policy, asker.device, now)
     )
-    results = [(name, explain(policy, posture, name, now)) for name in names]
+    results = [(name, explain(policy, posture, name, now, authorities)) for name in names]
     if args.json:
         tree = _as_json(asker, posture, policy, now, lists_from, results)
         print(json.dumps(tree | {"minutes_error": usage_error}, ensure_ascii=False, indent=2))
@@ -111,7 +113,27 @@ def _find_household(config: Config | None, file: str | None, catalogue: Catalogu
     return find_household(config, catalogue)
 
 
-def _open_lists(config: Config | None, catalogue: Catalogue) -> tuple[NameLists, str]:
+def _add_feed(
+    config: Config | None, catalogue: Catalogue, image: PageLists, names: list[bytes]
+) -> tuple[NameLists, dict[str, str]]:
+    """The lists with those of the hotline, settled for `names`, and who answers for each class; works offline.
+
+    Raises ListError for a feed on disk that cannot be used.
+    """
+    from guardian.hotline.feed_state import feed_folder, read_current
+    from guardian.hotline.listed import GuardedNames, JoinedLists, Keys, open_listed
+
+    current = read_current(feed_folder(config.state)) if config is not None and config.hotline.url else None
+    if config is None or current is None:
+        return image, {}
+    guarded = GuardedNames(catalogue.protected, catalogue.protected_exact)
+    listed = open_listed(current, config.hotline.lists, guarded, Keys())
+    for name in names:
+        listed.settle_now(name)
+    return JoinedLists(image, listed), {tag: str(facts["authority"]["en"]) for tag, facts in listed.classes.items()}
+
+
+def _open_lists(config: Config | None, catalogue: Catalogue) -> tuple[PageLists, str]:
     """The compiled lists, else the starter lists that need no internet; and where they come from."""
     from guardian.home import build_starter_lists
     from guardian.store.images import map_image

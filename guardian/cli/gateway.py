@@ -34,7 +34,10 @@ def run(args: argparse.Namespace) -> int:
     config = load_config(args.config)
     if args.reload or args.flush:
         return tell(config, args.flush)
+    from guardian.gateway.secrecy import forbid_dumps
+
     start_logging(config.log_level)
+    forbid_dumps()
     asyncio.run(serve(config, args.config))
     return 0
 
@@ -55,7 +58,9 @@ def tell(config: Config, name: str | None) -> int:
 async def serve(config: Config, path: str) -> None:
     """Run one gateway from start to end."""
     from guardian.gateway import Gateway
+    from guardian.gateway.secrecy import tell_failure
 
+    asyncio.get_running_loop().set_exception_handler(tell_failure)
     gateway = Gateway(config, path)
     await gateway.start()
     gc.collect()

@@ -1,4 +1,4 @@
-"""Ask the running gateway how it is: queries, lists with their age, upstreams, cache, flow filter, history, memory.
+"""Ask the running gateway how it is: queries, lists with their age, the hotline's feed, upstreams, cache, history, ...
 
 guardian status
 guardian status --json | jq .queries
@@ -9,11 +9,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from collections.abc import Iterator
 from typing import Any
 
 from guardian.cli import paint
-from guardian.config import load_config
+from guardian.config import Config, load_config
 from guardian.control import NotRunningError, send
 
 OLD_LIST_DAYS = 7
@@ -32,12 +33,13 @@ def run(args: argparse.Namespace) -> int:
         status = send(config.control.socket, "status")
     except NotRunningError as error:
         if args.json:
-            print(json.dumps({"running": False, "error": str(error)}))
+            print(json.dumps({"running": False, "error": str(error), "feed": read_feed(config, time.time())}))
         else:
             print(f"guardian: {error}", file=sys.stderr)
         return 1
     status["running"] = status.pop("ok")
     status["last_day"] = read_last_day(config.history.path, status["now"])
+    status["feed"] = read_feed(config, status["now"])
     if args.json:
         print(json.dumps(status, indent=2))
     else:
@@ -67,6 +69,8 @@ def describe(status: dict[str, Any]) -> Iterator[str]:
         failures = f"{upstream['queries']:,} asked, {upstream['failures']:,} failed{error}"
         yield f"upstream   {upstream['label']}: {mark}, {rtt}, {failures}"
     yield from describe_lists(lists, now)
+    if status["feed"] is not None:
+        yield from describe_feed(status["feed"], status.get("hotline", {}), now)
     yield from describe_filter(status["filter"])
     seen = f"{home['devices_seen']} seen on the network"
     yield f"household  {home['profiles']} profiles, {home['devices']} devices, {seen}"
@@ -124,6 +128,60 @@ def describe_lists(lists: dict[str, Any], now: float) -> Iterator[str]:
         fetched = source.get("fetched")
         when = f", fetched {format_age(now - fetched)} ago" if fetched else ""
         yield f"           {source['name']} ({source['tag']}): {source['entries']:,} entries{when}"
+
+
+def read_feed(config: Config, now: float) -> dict[str, Any] | None:
+    """Return how the hotline's feed stands as JSON values, None where none is set.
+
+    `health` is ok, stale, never or refused; `age` seconds since all of it was verified; `push` whether the broker is
+    connected, None when there is none or that cannot be seen.
+    """
+    hotline = config.hotline
+    if not hotline.url:
+        return None
+    from guardian.cli.doctor_feed import find_push
+    from guardian.hotline.feed_health import read_health
+    from guardian.hotline.feed_state import FeedState, format_state
+
+    state, health = read_health(config.state, now)
+    made = format_state(state or FeedState(url=hotline.url))
+    for inner in ("floors", "accepted", "etag", "timestamp", "reload_due"):  # of the next update only
+        del made[inner]
+    broker = hotline.push.broker
+    made |= {"health": health.state, "problem": health.code, "age": health.age, "is_stale": health.is_stale}
+    return made | {"error": health.error, "broker": str(broker or ""), "push": broker and find_push(broker.port)}
+
+
+def describe_feed(feed: dict[str, Any], in_force: dict[str, Any], now: float) -> Iterator[str]:
+    """Yield the lines about the hotline's feed; `in_force` is what the gateway says of it."""
+    style = {"ok": "green", "refused": "red"}.get(feed["health"], "yellow")
+    parts = [f"{feed['name'] or feed['url']}: {paint(feed['health'], style)}"]
+    if feed["age"] is not None:
+        parts.append(f"verified {format_age(feed['age'])} ago")
+    if feed["checked"]:
+        parts.append(f"looked at {format_age(now - feed['checked'])} ago")
+    yield f"hotline    {', '.join(parts)}"
+    if feed["name"]:
+        yield f"           {feed['url']}"
+    if feed["version"]:
+        end = time.strftime("%Y-%m-%d %H:%M", time.localtime(feed["expires"]))
+        over = paint(" (over)", "yellow") if now > feed["expires"] else ""
+        signed = "" if feed["problem"] == "not-signed" else "signatures ok, "
+        push = {None: "", True: ", push connected", False: ", push not connected"}[feed["push"]]
+        yield f"           version {feed['version']}, {signed}valid until {end}{over}{push}"
+    if feed["problem"]:
+        yield "           " + paint(f"{feed['problem']}: {feed['error']}", "red" if style == "red" else "yellow")
+    for list_id, one in feed["lists"].items():
+        if one["serial"]:
+            age = format_age(now - one["created"])
+            yield f"           {list_id}: {one['entries']:,} entries, serial {one['serial']}, made {age} ago"
+    serials = {one["id"]: one["serial"] for one in in_force.get("lists", ())}
+    if in_force.get("error"):
+        yield "           " + paint(f"the gateway refuses what is newer: {in_force['error']}", "red")
+    elif serials != {key: one["serial"] for key, one in feed["lists"].items() if one["serial"]}:
+        yield "           " + paint("the gateway has not taken these yet: `guardian gateway --reload`", "red")
+    if feed["needs_update"]:
+        yield "           " + paint(f"it asks for Guardian {feed['minimum_version']} or newer", "yellow")
 
 
 def describe_filter(found: dict[str, Any]) -> Iterator[str]:

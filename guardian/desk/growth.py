@@ -81,18 +81,16 @@ class Growth:
         """Note a publication and return what it changes. `before` is how many tags the list had."""
         steps = self._steps.setdefault(content.list_id, [])
         entries = steps[-1].entries if steps else 0
-        added, removed = files.added, files.removed
-        if new_epoch and steps:  # every tag is another one: routers too go by the sum
-            added, removed = max(0, content.entries - entries), max(0, entries - content.entries)
-        steps.append(Step(files.listing.serial, created, added, before, content.entries))
+        steps.append(Step(files.listing.serial, created, files.added, before, content.entries))
         steps[:] = [step for step in steps if step.created > created - _KEPT]
         return ListChange(
             list_id=content.list_id,
             serial=files.listing.serial,
             entries=content.entries,
             before=entries,
-            added=added,
-            removed=removed,
+            # In a new epoch every tag is another one; people want to know by how much the list grew.
+            added=max(0, content.entries - entries) if new_epoch else files.added,
+            removed=max(0, entries - content.entries) if new_epoch else files.removed,
             not_enforceable=content.not_enforceable,
             merged_classes=content.merged_classes,
             is_new=True,

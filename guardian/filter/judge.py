@@ -6,14 +6,13 @@ Every refusal is told to `Notes`: what was blocked goes to the history, attempts
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
-from guardian.blocklist.image import Image
 from guardian.filter import marks
 from guardian.filter.given import GivenAddresses
 from guardian.policy.compile import Policy, service_of
 from guardian.policy.decide import judge, judge_address, judge_bypass
-from guardian.policy.model import FOREVER, Action, Decision, Kind, Reason
+from guardian.policy.model import FOREVER, UNSETTLED, Action, Decision, Kind, NameLists, Reason
 from guardian.policy.posture import Posture, posture_of
 
 MAX_IDENTITIES = 8192
@@ -33,6 +32,13 @@ class Who(NamedTuple):
     mac: bytes | None
 
 
+class FlowLists(NameLists, Protocol):
+    """Lists of names and of pages; `guardian.blocklist.image.Image` satisfies it."""
+
+    def lookup_url(self, name: bytes, path: bytes) -> int:
+        """Return the mask of the tags that hold for a page: the wire name of its host, its path with the query."""
+
+
 class Notes(NamedTuple):
     """Who is told. `attempt(who, kind, now)`: kind is a word like `doh`. `block(who, name, decision, now)`."""
 
@@ -46,21 +52,27 @@ class Judge:
     def __init__(
         self,
         policy: Policy,
-        lists: Image,
+        lists: FlowLists,
         identify: Callable[[bytes, bytes | None], str],
         notes: Notes,
+        settle: Callable[[bytes, bytes], None] = lambda name, asker: None,
     ) -> None:
-        """`identify(address, mac)` returns a device id."""
+        """`identify(address, mac)` returns a device id.
+
+        `settle(name, asker)` begins to ask the lists that are slow to answer for a name that is UNSETTLED; `asker` is
+        the device's MAC or id, b"" when no packet waits for it.
+        """
         self.policy = policy
         self.lists = lists
         self.given: GivenAddresses[str] = GivenAddresses()  # by device id, to strict devices
         self.named: GivenAddresses[bytes] = GivenAddresses()  # by wire name, of helplines and safe twins
         self._identify = identify
         self._notes = notes
+        self._settle = settle
         self._identities: dict[tuple[bytes, bytes | None], Who] = {}
         self._postures: dict[str, Posture] = {}
 
-    def replace(self, policy: Policy, lists: Image) -> None:
+    def replace(self, policy: Policy, lists: FlowLists) -> None:
         """Decide by another policy from now on."""
         self.policy, self.lists = policy, lists
         self.forget()
@@ -103,10 +115,16 @@ class Judge:
             decision = judge_bypass(posture, "bypass:dns-first")
         return self._noted(who, b"", decision, now)
 
-    def name(self, who: Who, kind: Kind, name: bytes, address: bytes, now: float, path: bytes = b"") -> Decision:
-        """Decide on the name (wire form, lower case) that a flow to `address` shows; `path` is that of plain HTTP."""
+    def name(self, who: Who, kind: Kind, name: bytes, address: bytes, now: float, path: bytes = b"") -> Decision | None:
+        """Decide on the name (wire form, lower case) that a flow to `address` shows; `path` is that of plain HTTP.
+
+        None: nobody knows yet. Then the packet is to be dropped, and judged anew when the client sends it again.
+        """
         posture = self.posture(who.device, now)
         tags = self.lists.lookup(name)
+        if tags & UNSETTLED and not tags & posture.mandatory:
+            self._settle(name, who.mac or who.device.encode() or address)
+            return None
         if path:
             tags |= self.lists.lookup_url(name, path)
         decision = judge(posture, kind, name, tags)
@@ -160,7 +178,12 @@ class Judge:
         decision = judge_address(posture, self.policy.addresses.lookup(address))
         if decision.action is _BLOCK and not self.is_helpline(address, now):
             return decision
-        return judge(posture, kind, name, self.lists.lookup(name) if name else 0)
+        if not name:  # also plain HTTP to an address
+            return judge(posture, kind if kind is Kind.UNREADABLE else Kind.ADDRESS, b"", 0)
+        tags = self.lists.lookup(name)
+        if tags & UNSETTLED:
+            self._settle(name, b"")  # it runs on; when the name turns out to be listed, it is judged again
+        return judge(posture, kind, name, tags)
 
     def service(self, name: bytes) -> str:
         """Return the id of the service that a name belongs to, or ""."""

@@ -11,6 +11,7 @@ import logging
 import os
 import socket
 import struct
+import traceback
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
@@ -233,14 +234,20 @@ class Queue:
                 if verdict < 0:
                     self._dropped += 1
                     unsent.append(drop(packet_id))
+                    buffer[:size] = bytes(size)  # what comes next may be shorter, and leave a listed name behind
                 else:
+                    if verdict in (marks.REFUSED, marks.ANSWERED):
+                        buffer[:size] = bytes(size)
                     unsent.append(accept(packet_id, mark & ~marks.PACKET_MASK | verdict & marks.PACKET_MASK))
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - told below, without the words of the exception
                 self._errors += 1
                 self._dropped += 1
                 unsent.append(drop(packet_id))
                 if self._is_new(f"judge {type(error).__name__}"):
-                    log.exception("event=judge-failed queue=%d verdict=drop", self.number)
+                    # Where it failed and how, not with what words: a name may be among them.
+                    where = "".join(traceback.format_tb(error.__traceback__))
+                    kind = type(error).__name__
+                    log.error("event=judge-failed queue=%d verdict=drop exception=%s\n%s", self.number, kind, where)
             self._packets += 1
             if len(unsent) >= VERDICTS_PER_SEND:
                 self._send()

@@ -195,6 +195,8 @@ class TcpFlows:
             if self._held > MAX_HELD_BYTES:
                 self._shed()
             return self._read(flow, segment, now)
+        if placement is Placement.NOTHING and flow.awaits:
+            return self._read(flow, segment, now)
         if placement is Placement.CONFLICT:
             return self._refuse_trick(flow, now)
         if placement is Placement.FORGOTTEN:
@@ -206,7 +208,8 @@ class TcpFlows:
         return marks.PASS
 
     def _read(self, flow: TcpFlow, segment: Segment, now: float) -> int:
-        """The stream has grown: see what it says now."""
+        """The stream has grown, or comes again: see what it says now."""
+        flow.awaits = False
         try:
             if flow.stage is Stage.FIRST and flow.stream.data[0] != _TLS_HANDSHAKE:
                 return self._read_first(flow, segment, now)
@@ -248,6 +251,8 @@ class TcpFlows:
             flow.position = hello.end
             return self._give_up(flow, now)
         decision = self._judge.name(flow.who, Kind.TLS, hello.name, flow.key.destination, now)
+        if decision is None:
+            return self._await(flow)
         if decision.action is _BLOCK:
             return self._refuse(flow)
         self._agree(flow, Kind.TLS, hello.name, decision)
@@ -330,6 +335,8 @@ class TcpFlows:
             if request is None:
                 return verdict if verdict else self._has_more_time(flow, now)
             blocked = self._judge_request(flow, request, now)
+            if flow.awaits:
+                return self._await(flow)
             if blocked is not None:
                 return self._answer_request(flow, segment, request, blocked)
             flow.position = stream.base + request.end
@@ -342,7 +349,7 @@ class TcpFlows:
         return verdict
 
     def _judge_request(self, flow: TcpFlow, request: Request, now: float) -> Decision | None:
-        """Return what blocks a request, or None."""
+        """Return what blocks a request, or None; also when `flow.awaits` says that nobody knows yet."""
         judge, who, address = self._judge, flow.who, flow.key.destination
         flow.kind, flow.upgrades = Kind.HTTP, flow.upgrades or request.upgrades
         if request.is_connect or request.is_proxy:
@@ -350,10 +357,13 @@ class TcpFlows:
             if decision.action is _BLOCK:
                 return decision
         for name in request.names:
-            decision = judge.name(who, Kind.HTTP, name, address, now, request.path)
-            if decision.action is _BLOCK:
-                return decision
-            flow.name, flow.mark = name, mark_of(decision, marks.WATCHED)
+            named = judge.name(who, Kind.HTTP, name, address, now, request.path)
+            if named is None:
+                flow.awaits = True
+                return None
+            if named.action is _BLOCK:
+                return named
+            flow.name, flow.mark = name, mark_of(named, marks.WATCHED)
         if not request.names:
             flow.name, flow.mark = b"", marks.WATCHED
         if request.method in (b"GET", b"HEAD") and (request.length or request.is_chunked):
@@ -394,6 +404,12 @@ class TcpFlows:
 
     def _judged_flow(self, flow: TcpFlow, now: float) -> JudgedFlow:
         return JudgedFlow(flow.who, flow.kind, flow.name, self._judge.service(flow.name), flow.mark, now)
+
+    def _await(self, flow: TcpFlow) -> int:
+        """Nobody knows yet whether the name is listed: the client sends these bytes again in a moment."""
+        flow.awaits = True
+        flow.stream.segments = 0  # its retransmissions are no tricks
+        return marks.DROP
 
     def _refuse_trick(self, flow: TcpFlow, now: float) -> int:
         self._judge.unreadable(flow.who, now, is_trick=True)

@@ -30,6 +30,7 @@ class TcpFlow:
     __slots__ = (
         "acknowledged",
         "agreed_at",
+        "awaits",
         "body",
         "is_settled",
         "key",
@@ -66,6 +67,7 @@ class TcpFlow:
         self.rival: TcpFlow | None = None  # another connection with these ports, if the server takes it
         self.position = 0  # where the next hello or request begins
         self.passed = 0  # behind the hello: records before it are no second one
+        self.awaits = False  # a name is not settled: what was dropped is read again when it comes again
         self.is_settled = False  # what follows the hello is no second one
         self.sends_early = False  # TLS early data follow the hello
         self.reader: tls.HelloReader | None = None

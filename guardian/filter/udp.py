@@ -13,9 +13,11 @@ from guardian.policy.model import Action, Decision, Kind
 from guardian.wire import ip
 from guardian.wire.ip import Packet
 from guardian.wire.quic import VERSION_1, VERSION_2, Cipher, is_long_header, resembles_quic
+from guardian.wire.tls import ClientHello
 
 MAX_FLOWS: Final = 8192
 MAX_OPENINGS: Final = 4 * MAX_FLOWS
+MAX_AWAITED: Final = 8  # hellos of one flow that wait to be judged
 UNDECIDED_SECONDS: Final = 60.0
 OPENING_SECONDS: Final = 300.0  # a server has long let go of a hello of which no more came
 WATCHED_SECONDS: Final = 3600.0  # QUIC in the kernel's hands: only its long headers come here
@@ -28,7 +30,7 @@ _BLOCK = Action.BLOCK
 class UdpFlow:
     """A QUIC flow in the making, or one that the kernel carries."""
 
-    __slots__ = ("is_trick", "key", "known", "mark", "name", "quic", "seen", "who")
+    __slots__ = ("awaited", "is_trick", "key", "known", "mark", "name", "quic", "seen", "who")
 
     def __init__(self, who: Who, key: FlowKey, quic: QuicFlow, now: float) -> None:
         self.who = who
@@ -39,6 +41,7 @@ class UdpFlow:
         self.mark = marks.PASS
         self.known = 0  # how many connections of it stand in the table of openings
         self.is_trick = False  # it shares a connection with another flow
+        self.awaited: tuple[ClientHello, ...] = ()  # hellos whose names are not settled yet
 
 
 class UdpFlows:
@@ -102,16 +105,25 @@ class UdpFlows:
         if flow.is_trick or self._shares_connection(flow):
             judge.unreadable(who, now, is_trick=True)
             return self._refuse(packet, flow)
-        for hello in reading.hellos:
-            if hello.name is None:
-                decision = judge.unreadable(who, now)
-            else:
-                decision = judge.name(who, Kind.QUIC, hello.name, flow.key.destination, now)
-                flow.name = hello.name
-            if decision.action is _BLOCK:
+        hellos, flow.awaited = (*flow.awaited, *reading.hellos), ()
+        for hello in hellos:
+            named = (
+                judge.unreadable(who, now)
+                if hello.name is None
+                else judge.name(who, Kind.QUIC, hello.name, flow.key.destination, now)
+            )
+            if named is None:
+                flow.awaited += (hello,)
+                continue
+            if named.action is _BLOCK:
                 return self._refuse(packet, flow)
-            mark = mark_of(decision, marks.WATCHED)
+            flow.name = hello.name or flow.name
+            mark = mark_of(named, marks.WATCHED)
             flow.mark = mark & (flow.mark or mark)  # a stop spares it only when all its names are helplines
+        if flow.awaited:
+            if len(flow.awaited) > MAX_AWAITED:
+                return self._refuse(packet, flow)
+            return marks.DROP  # the client sends it again in a moment
         if reading.is_opaque:
             return marks.DROP
         if reading.state is State.WHOLE:
@@ -160,7 +172,14 @@ class UdpFlows:
     def _refuse(self, packet: Packet, flow: UdpFlow) -> int:
         del self._flows[packet.key]
         self._judged.discard(flow.key)
+        self._forget_hello(flow)
         return marks.REFUSED
+
+    def _forget_hello(self, flow: UdpFlow) -> None:
+        """It stands in the table of openings for minutes yet, where nobody needs what it said."""
+        flow.name, flow.awaited = b"", ()
+        if self._cipher is not None:
+            flow.quic = QuicFlow(self._cipher)
 
     def judge_again(self, now: float) -> None:
         """Forget what was allowed and no longer is: the policy has changed. A stop is the kernel's to keep."""
@@ -178,6 +197,8 @@ class UdpFlows:
         for key, flow in list(self._flows.items()):
             if now - flow.seen > (WATCHED_SECONDS if flow.mark else UNDECIDED_SECONDS):
                 del self._flows[key]
+                if flow.awaited:
+                    self._forget_hello(flow)
         running = set(map(id, self._flows.values()))
         for identity, flow in list(self._openings.items()):
             if now - flow.seen > OPENING_SECONDS and id(flow) not in running:

@@ -16,14 +16,13 @@ from dataclasses import replace
 from datetime import UTC
 from typing import Any, NamedTuple
 
-from guardian.blocklist.image import Image
 from guardian.config import Config, Endpoint, OnFailure, QuicMode
 from guardian.config.text import read_interface
 from guardian.errors import GuardianError, TextError
 from guardian.filter import marks, nftables
 from guardian.filter.conntrack import Conntrack
 from guardian.filter.engine import Engine
-from guardian.filter.judge import Judge, Notes, Who
+from guardian.filter.judge import FlowLists, Judge, Notes, Who
 from guardian.filter.judged import FlowKey, JudgedFlow
 from guardian.filter.nftables import Monitor, QueueForm
 from guardian.filter.openssl import load_cipher
@@ -60,15 +59,17 @@ class Surroundings(NamedTuple):
     compose_page: Callable[[Answer], Awaitable[bytes]]
     forget_clients: Callable[[], None]
     note_traffic: Callable[[set[bytes]], None]  # of packed addresses
+    settle: Callable[[bytes, bytes], None] = lambda name, asker: None  # a name that a slow list is asked about
 
 
 class FlowFilter:
     """The running flow filter. `start`, then `replace_policy` at every change, and `close`."""
 
-    def __init__(self, config: Config, policy: Policy, lists: Image, surroundings: Surroundings) -> None:
+    def __init__(self, config: Config, policy: Policy, lists: FlowLists, surroundings: Surroundings) -> None:
         self._config = config
         self._around = surroundings
-        self.judge = Judge(policy, lists, surroundings.identify, Notes(self._note_attempt, self._note_block))
+        notes = Notes(self._note_attempt, self._note_block)
+        self.judge = Judge(policy, lists, surroundings.identify, notes, surroundings.settle)
         cipher = load_cipher()
         self.engine = Engine(self.judge, self._answer, cipher, config.filter.quic is QuicMode.INSPECT)
         self._slots_path = f"{config.state}/slots.json"
@@ -181,7 +182,7 @@ class FlowFilter:
 
     # What is told
 
-    def replace_policy(self, policy: Policy, lists: Image) -> None:
+    def replace_policy(self, policy: Policy, lists: FlowLists) -> None:
         """Decide by another policy from now on; running flows are judged anew within the second."""
         self._is_new_policy |= says_else(self.judge.policy, policy) or is_other(self.judge.lists, lists)
         self.judge.replace(policy, lists)
@@ -189,6 +190,10 @@ class FlowFilter:
         if self._conntrack is not None:
             self._minutes.use(policy)
         self._assign_slots()
+        self._wake.set()
+
+    def judge_again(self) -> None:
+        """A name that flows may run to has turned out to be listed."""
         self._wake.set()
 
     def set_clock(self) -> None:
@@ -455,7 +460,8 @@ def _without_stops(policy: Policy) -> Household:
 
 def is_other(before: object, now: object) -> bool:
     """Tell whether lists are others than before, by when they were compiled and how much they hold."""
-    return any(getattr(before, fact, None) != getattr(now, fact, None) for fact in ("created", "size", "count"))
+    facts = ("created", "size", "count", "edition")
+    return any(getattr(before, fact, None) != getattr(now, fact, None) for fact in facts)
 
 
 def is_interface(name: str) -> bool:

@@ -4,31 +4,49 @@ from __future__ import annotations
 
 import ipaddress
 import time
+from collections.abc import Mapping
 from itertools import product
 from typing import TYPE_CHECKING
 
-from guardian.blockpage import BlockInfo, DeviceInfo, PageSettings, country_of
+from guardian.blockpage import BlockInfo, DeviceInfo, LegalNotice, PageSettings, country_of
 from guardian.config import Config
 from guardian.errors import TextError
 from guardian.home import Home
 from guardian.names import format_name, parse_name
 from guardian.policy.decide import Posture, judge, judge_answer
-from guardian.policy.model import Action, Decision, Kind
+from guardian.policy.model import Action, Decision, Kind, NameLists
 from guardian.resolver.cache import Cache, make_key
 from guardian.resolver.clients import Client, Clients
 from guardian.wire import dns
 
 if TYPE_CHECKING:
     from guardian.filter.tcp import Answer
+    from guardian.gateway.hotline import HotlineLists
 
 
 class PageFacts:
     """Answers the block page's two questions from the policy in force."""
 
-    def __init__(self, home: Home, clients: Clients, cache: Cache) -> None:
-        self.home = home
+    def __init__(self, home: Home, clients: Clients, cache: Cache, hotline: HotlineLists | None = None) -> None:
         self._clients = clients
         self._cache = cache
+        self._hotline = hotline
+        self.use(home)
+
+    def use(self, home: Home) -> None:
+        """Answer by other settings and lists from now on."""
+        self.home = home
+        self._lists: NameLists = home.lists if self._hotline is None else self._hotline.join(home.lists)
+        self._notices: Mapping[str, LegalNotice] = {} if self._hotline is None else self._hotline.notices
+
+    async def settle(self, address: str, host: str) -> None:
+        """Let the hotline's lists be asked for `host`, if they must be, before `explain` is."""
+        if self._hotline is not None and self._hotline.listed is not None:
+            try:
+                name = parse_name(host)
+            except TextError:
+                return
+            await self._hotline.settle(name, ipaddress.ip_address(address).packed)
 
     def settings(self, config: Config) -> PageSettings:
         """Return what is the same on every page."""
@@ -86,15 +104,18 @@ class PageFacts:
             tz=self.home.household.tz,
             language=self._profile(profile)[1],
             service=known.name if known else "",
+            legal=self._notices.get(decision.rule, LegalNotice()),
             is_named=bool(device),
         )
 
     def judge(self, posture: Posture, name: bytes) -> Decision:
         """Return the decision about a wire name (lower case), also by what its last answer led to."""
-        lists = self.home.lists
+        lists = self._lists
         decision = judge(posture, Kind.DNS_QUERY, name, lists.lookup(name))
         if decision.action is not Action.ALLOW:
             return decision
+        if self._hotline is not None and (lead := self._hotline.find_lead(name)) is not None:
+            return lead
         ways = product((dns.TYPE_A, dns.TYPE_AAAA), (False, True), (False, True))
         for qtype, dnssec_ok, checking_disabled in ways:
             entry = self._cache.get(make_key(name, qtype, dnssec_ok, checking_disabled), int(time.monotonic()))

@@ -20,6 +20,7 @@ from guardian.blockpage import BlockPage
 from guardian.config import Config, load_config
 from guardian.control import ControlServer
 from guardian.errors import GuardianError
+from guardian.gateway.hotline import HotlineLists
 from guardian.gateway.identity import Identity
 from guardian.gateway.listeners import Listeners
 from guardian.gateway.live import Live
@@ -81,7 +82,6 @@ class Gateway:
         """Load, bind and serve. Raises GuardianError; nothing is left behind then."""
         make_state(self.config)
         self.home = load_home(self.config)
-        self.policy = self.home.compile(usage=self._usage)
         self.memory = Memory(self.config.history, self.home.household)
         self.live = Live(self.memory.recorder)
         self.identity = Identity(self.home.household, self.config.local.leases, self.memory, self.presence)
@@ -111,8 +111,9 @@ class Gateway:
         )
 
     async def _start_page(self) -> None:
-        facts = PageFacts(self.home, self.clients, self.cache)
-        page = BlockPage(self.config.block.page, facts.explain, facts.describe, facts.settings(self.config))
+        facts = PageFacts(self.home, self.clients, self.cache, self.hotline)
+        settings = facts.settings(self.config)
+        page = BlockPage(self.config.block.page, facts.explain, facts.describe, settings, facts.settle)
         try:
             await page.start()
         except OSError as error:
@@ -131,8 +132,9 @@ class Gateway:
             self._compose_page,
             self.clients.forget,
             self.identity.note_traffic,
+            self.hotline.settle_flow,
         )
-        flows = FlowFilter(self.config, self.policy, self.home.lists, around)
+        flows = FlowFilter(self.config, self.policy, self.hotline.join(self.home.lists), around)
         await flows.start()
         self.flows = flows
         self.handler.give = self._give
@@ -168,6 +170,9 @@ class Gateway:
         config, home = self.config, self.home
         dns = config.dns
         self.cache = Cache(_limits_of(config))
+        self.hotline = HotlineLists(self.cache, self._judge_flows_again)
+        self.hotline.use(self.hotline.open(config))
+        self.policy = home.compile(usage=self._usage, lists=self.hotline.join(home.lists))
         self.upstreams = Upstreams(config.upstreams, config.forward)
         self.resolver = Resolver(self.upstreams, self.cache, self._is_rebinding, _second)
         entries = _entries_of(config)
@@ -184,7 +189,7 @@ class Gateway:
         self.answers = AnswerRecorder(self.memory.recorder, self.clients)
         self.handler = Handler(
             self.clients,
-            home.lists,
+            self.hotline.join(home.lists),
             self._local_names(),
             self.cache,
             self._blocker(),
@@ -192,8 +197,15 @@ class Gateway:
             self._prefetch,
             lose_helpline=self._lose_helpline,
         )
+        self.handler.note_lead = self.hotline.note_lead
+        self.resolver.may_keep = self.hotline.may_keep
         self.core = Core(self.clients, self.handler, self.resolver, self.answers.drain, _call_later)
+        self.core.settling = self.hotline.settling
         self.listeners = Listeners(self.core)
+
+    def _judge_flows_again(self) -> None:
+        if self.flows is not None:
+            self.flows.judge_again()
 
     def _prefetch(self, miss: Miss) -> None:
         if self.config.dns.prefetch:
@@ -208,7 +220,7 @@ class Gateway:
         return LocalNames(local.name, self._own_addresses(), local.zone, self.identity.leases, forwards)
 
     def _blocker(self) -> Blocker:
-        return Blocker(self.config.block, self.config.local.name, self._own_addresses())
+        return Blocker(self.config.block, self.config.local.name, self._own_addresses(), self.hotline.errors)
 
     def _own_addresses(self) -> tuple[bytes, ...]:
         """The packed addresses of this gateway: as configured, else those it listens on.
@@ -266,6 +278,7 @@ class Gateway:
         await self._control.close()
         await self._close_sockets()
         await self.resolver.close()
+        await self.hotline.close()
         await self.upstreams.close()
         self._note_sightings()
         self._flush_history()
@@ -340,6 +353,7 @@ class Gateway:
         loop = asyncio.get_running_loop()
         config = await loop.run_in_executor(None, load_config, self._config_path)
         home = await loop.run_in_executor(None, load_home, config, self.home)
+        opened = await loop.run_in_executor(None, self.hotline.open, config)
         changed = await loop.run_in_executor(None, read_last_change, config.settings)
         fixed = [
             name
@@ -357,11 +371,14 @@ class Gateway:
         if changed >= self._paused_at:  # what parents set since then is newer than a pause of the control socket
             self._pauses.clear()
         (before_home, self.home), self.config = (self.home, home), config
+        is_other_feed = self.hotline.use(opened)
         self._swap(before)
         if home.household != before_home.household:
             self.live.publish("change", what="household")
         lists_before = before_home.lists.created, before_home.addresses.created
-        if (home.lists.created, home.addresses.created) != lists_before:
+        if is_other_feed:
+            self.hotline.sweep()
+        if (home.lists.created, home.addresses.created) != lists_before or is_other_feed:
             self.live.publish("change", what="lists")
         log.info("event=reloaded profiles=%d tags=%d", len(home.household.profiles), len(home.lists.tags))
 
@@ -379,7 +396,8 @@ class Gateway:
             self.cache.flush()  # what is private was judged when it came
         self.identity.use(home.household, config.local.leases)
         self.memory.recorder.timezone = home.household.tz
-        self.handler.lists = home.lists
+        self.handler.lists = self.hotline.join(home.lists)
+        self.core.settling = self.hotline.settling
         self.handler.local = self._local_names()
         self.handler.blocker = self._blocker()
         self.handler.block_ttl = config.block.ttl
@@ -389,7 +407,7 @@ class Gateway:
         logging.getLogger().setLevel(config.log_level.upper())
         self._replace_policy()
         if self._page is not None:
-            self._page_facts.home = home
+            self._page_facts.use(home)
             self._page.use(self._page_facts.settings(config))
 
     def judge_site(self, device: str, name: bytes, now: float) -> Decision:
@@ -415,10 +433,11 @@ class Gateway:
         self.live.publish("change", what="household")
 
     def _replace_policy(self) -> None:
-        self.policy = self.home.compile(self._pauses, self._usage)
+        lists = self.hotline.join(self.home.lists)
+        self.policy = self.home.compile(self._pauses, self._usage, lists=lists)
         self.clients.replace_policy(self.policy)
         if self.flows is not None:
-            self.flows.replace_policy(self.policy, self.home.lists)
+            self.flows.replace_policy(self.policy, lists)
 
 
 def read_last_change(path: str) -> float:

@@ -88,6 +88,7 @@ class Verbs:
         if device not in {known.id for known in gateway.home.household.devices}:
             raise GuardianError(f"no device has the id {device[:64]!r}")
         name = parse_name(str(request.get("host", "")))
+        await gateway.hotline.settle(name, device.encode())
         decision = gateway.judge_site(device, name, time.time())
         return {
             "action": decision.action.value,
@@ -121,6 +122,7 @@ class Verbs:
             "cache": cache_status(gateway.cache, gateway.clients.budget),
             "upstreams": [status._asdict() for status in gateway.upstreams.status()],
             "lists": lists_status(gateway.home),
+            "hotline": gateway.hotline.status(),
             "household": {
                 "profiles": len(gateway.home.household.profiles),
                 "devices": len(gateway.home.household.devices),

@@ -26,7 +26,8 @@ from guardian.catalogue.shapes import Words
 from guardian.catalogue.starter import starter_addresses, starter_sources
 from guardian.config import Config
 from guardian.errors import ListError
-from guardian.hotline.fetch import Limits, Validators, fetch
+from guardian.hotline.download import Limits, Validators
+from guardian.hotline.fetch import fetch
 from guardian.hotline.guard import (
     NO_PROTECTION,
     ListFacts,
@@ -280,4 +281,4 @@ def _address_copies(
 
 
 def _note(source: Source, report: SourceReport) -> dict[str, str | float]:
-    return {"url": source.url, "licence": source.licence, "fetched": report.fetched}
+    return {"url": source.url, "licence": source.licence, "fetched": report.fetched, "signature": "none"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from datetime import datetime
 from typing import NamedTuple
 
@@ -71,8 +72,13 @@ class Explanation(NamedTuple):
     change: float
 
 
-def explain(policy: Policy, posture: Posture, name: bytes, now: float) -> Explanation:
-    """Return why a wire name (any case) is allowed or blocked; `now` must be in [posture.now, posture.until)."""
+def explain(
+    policy: Policy, posture: Posture, name: bytes, now: float, authorities: Mapping[str, str] | None = None
+) -> Explanation:
+    """Return why a wire name (any case) is allowed or blocked; `now` must be in [posture.now, posture.until).
+
+    `authorities` says in English who answers for a mandatory tag, where the list tells it.
+    """
     name = name.lower()
     tags = policy.lists.lookup(name)
     decision = judge(posture, Kind.DNS_QUERY, name, tags)
@@ -83,7 +89,7 @@ def explain(policy: Policy, posture: Posture, name: bytes, now: float) -> Explan
     matches = tuple(
         ListedEntry(tag, HIDDEN if hidden else format_name(listed)) for tag, listed in policy.lists.matches(name)
     )
-    narrator = _Narrator(policy, posture, name, now, matches)
+    narrator = _Narrator(policy, posture, name, now, matches, authorities or {})
     deciding = {decision.reason, basis.reason} - ({Reason.DEFAULT} if decision.action is Action.REWRITE else set())
     steps, last = [], _STEPS.index(basis.reason)
     for place, reason in enumerate(_STEPS):
@@ -128,13 +134,20 @@ class _Narrator:
     """Puts decisions and silent steps into words."""
 
     def __init__(
-        self, policy: Policy, posture: Posture, name: bytes, now: float, matches: tuple[ListedEntry, ...]
+        self,
+        policy: Policy,
+        posture: Posture,
+        name: bytes,
+        now: float,
+        matches: tuple[ListedEntry, ...],
+        authorities: Mapping[str, str],
     ) -> None:
         self.policy = policy
         self.posture = posture
         self.name = name
         self.now = now
         self.matches = matches
+        self.authorities = authorities
         self.compiled: ProfilePolicy = policy.profiles.get(posture.profile, policy.strictest)
         self.allowances = minutes_left(policy, posture.profile, now)
 
@@ -144,6 +157,8 @@ class _Narrator:
         match decision.reason:
             case Reason.HELPLINE:
                 return "a helpline is always reachable and leaves no trace"
+            case Reason.MANDATORY if decision.rule in self.authorities:
+                return f"on the hotline's list, by {self.authorities[decision.rule]}, for every device of the home"
             case Reason.MANDATORY:
                 return "it is on a list of illegal content, which holds for every device of the home"
             case Reason.PAUSE:

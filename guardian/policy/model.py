@@ -10,9 +10,10 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, tzinfo
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 FOREVER = float("inf")
+UNSETTLED: Final = 1 << 8192  # in a mask of tags, behind all of them: a slow list has not spoken yet, ask it first
 
 
 class Action(enum.Enum):
@@ -77,7 +78,8 @@ class NameLists(Protocol):
     """What the policy needs from the compiled lists; `guardian.blocklist.image.Image` satisfies it.
 
     Bit i of a mask stands for `tags[i]`. Tags: `category:NAME`, `service:NAME`, `bypass:NAME` (doh, vpn, proxy, relay,
-    canary), `mandatory:NAME`, `helpline` (always reachable), `allowed:NAME` (known good for small children).
+    canary), `mandatory:NAME`, `helpline` (always reachable), `allowed:NAME` (known good for small children). With the
+    hotline's feed `mandatory:LIST:CLASS`, and UNSETTLED for a name whose slow hash is not made yet.
     """
 
     @property

@@ -8,6 +8,7 @@ every name that gets it.
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import NamedTuple, Protocol
 
@@ -166,9 +167,19 @@ def build_minimal_any(ttl: int) -> Body:
 class Blocker:
     """Builds the answers to blocked names, by reason, as the configuration says."""
 
-    def __init__(self, config: BlockConfig, zone: bytes, page: tuple[bytes, ...]) -> None:
-        """`zone` is the wire name of this server; `page` are the packed addresses of the block page."""
+    def __init__(
+        self,
+        config: BlockConfig,
+        zone: bytes,
+        page: tuple[bytes, ...],
+        errors: Mapping[str, int] | None = None,
+    ) -> None:
+        """`zone` is the wire name of this server; `page` are the packed addresses of the block page.
+
+        `errors` are the Extended DNS Errors of mandatory rules that have one of their own, by rule.
+        """
         self._config = config
+        self._errors = errors or {}
         self._zone = zone
         self._page = {size: tuple(a for a in page if len(a) == size)[:MAX_PAGE_ADDRESSES] for size in (4, 16)}
 
@@ -190,7 +201,10 @@ class Blocker:
             addresses = self._page[4 if qtype == dns.TYPE_A else 16]
         elif mode is BlockMode.NULL and qtype in (dns.TYPE_A, dns.TYPE_AAAA):
             addresses = (bytes(4 if qtype == dns.TYPE_A else 16),)
-        options = [dns.build_extended_error(_EXTENDED_ERROR.get(decision.reason, dns.EDE_FILTERED), explain(decision))]
+        code = self._errors.get(decision.rule) or _EXTENDED_ERROR.get(decision.reason, dns.EDE_FILTERED)
+        is_voluntary = decision.reason is Reason.MANDATORY and code == dns.EDE_BLOCKED
+        text = _VOLUNTARY if is_voluntary else explain(decision)
+        options = [dns.build_extended_error(code, text)]
         if addresses:
             options.append(dns.build_extended_error(dns.EDE_FORGED_ANSWER))
             records = build_addresses(addresses, ttl)
@@ -200,6 +214,7 @@ class Blocker:
 
 
 _EXTENDED_ERROR = {Reason.MANDATORY: dns.EDE_CENSORED, Reason.REBINDING: dns.EDE_BLOCKED}
+_VOLUNTARY = "Guardian: on the hotline's list"  # no law, but an agreement of providers
 _TEXT = {
     Reason.MANDATORY: "Guardian: blocked by law",
     Reason.PAUSE: "Guardian: the internet is paused for this device",

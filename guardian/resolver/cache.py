@@ -352,6 +352,24 @@ class Cache:
             self.bytes -= self._entries.pop(key).size
         return len(doomed)
 
+    def flush_leading(self, domain: bytes) -> None:
+        """Forget what is below a wire name, and what leads there."""
+        # Most entries are sorted out by one look into their bytes.
+        suspects = [
+            entry
+            for entry in self._entries.values()
+            if domain in entry.key or (entry.revealed and any(domain in name for name in entry.revealed))
+        ]
+        for entry in suspects:
+            if any(is_below(name, domain) for name in (entry.name, *entry.revealed)):
+                self.drop(entry)
+
+    def drop(self, entry: Entry) -> None:
+        """Forget an entry, if it is still there."""
+        if self._entries.get(entry.key) is entry:
+            del self._entries[entry.key]
+            self.bytes -= entry.size
+
     def names(self) -> list[str]:
         """Return the presentation form of what is kept, for tests and `status`."""
         return [format_name(entry.name) for entry in self._entries.values()]

@@ -1,7 +1,8 @@
 """The whole life of a query, up to the point where somebody else must be asked. No I/O; the clock is an argument.
 
 `Handler.handle` returns a Ready answer, or a Miss that names what to ask upstream, or None for silence. After the
-upstream spoke the same packet is handled again, so that a revealed name meets the same policy.
+upstream spoke the same packet is handled again, so that a revealed name meets the same policy. So it is after an
+Unsettled: some name must be settled first (the hotline's lists are slow to ask), and meanwhile upstream may be asked.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import NamedTuple, Protocol
 
 from guardian.errors import FormError
 from guardian.policy.decide import judge, judge_answer
-from guardian.policy.model import Action, Decision, Kind, NameLists, Reason
+from guardian.policy.model import UNSETTLED, Action, Decision, Kind, NameLists, Reason
 from guardian.resolver.answer import Blocker, Body, Fact, Ready, build_error, build_minimal_any, fact_of, frame
 from guardian.resolver.cache import STALE_TTL, Cache, Entry, make_key, make_rewrite
 from guardian.resolver.clients import Client, Clients
@@ -35,6 +36,7 @@ _META_TYPES = {
     dns.TYPE_IXFR: dns.RCODE_REFUSED,
 }
 _GIVEN = (Reason.HELPLINE, Reason.SAFE_SEARCH)
+_NOT_READY = "Guardian: this name is still being looked up, ask again"
 _REBINDING = Decision(Action.BLOCK, Reason.REBINDING, "rebinding", float("inf"))
 
 
@@ -70,6 +72,14 @@ class Miss(NamedTuple):
     def question(self) -> bytes:
         """QNAME, QTYPE and QCLASS as on the wire."""
         return self.name + self.type.to_bytes(2) + b"\x00\x01"
+
+
+class Unsettled(NamedTuple):
+    """What nobody may be told yet: `names` must be settled first. `miss` can be asked upstream meanwhile."""
+
+    names: tuple[bytes, ...]
+    miss: Miss | None
+    asker: bytes  # as in Miss
 
 
 class Ask(NamedTuple):
@@ -115,6 +125,8 @@ class Handler:
         self._prefetch = prefetch
         self.give = give
         self.lose_helpline = lose_helpline
+        # `note_lead(name, decision, second)`: a name's answer led to one of a mandatory list, until that second.
+        self.note_lead: Callable[[bytes, Decision, int], None] | None = None
 
     def handle(
         self,
@@ -124,8 +136,8 @@ class Handler:
         second: int,
         limit: int | None = None,
         found: Entry | None = None,
-    ) -> Ready | Miss | None:
-        """Return the answer to `packet`, or what to ask upstream, or None: no answer at all.
+    ) -> Ready | Miss | Unsettled | None:
+        """Return the answer to `packet`, or what to ask upstream or to settle first, or None: no answer at all.
 
         `now` is epoch seconds, `second` the monotonic clock's; `limit` is the transport's size in bytes (None = UDP,
         by EDNS); `found` is what upstream said just now, used even when it may not be kept.
@@ -152,7 +164,15 @@ class Handler:
             return _answer(ask, Body(refusal), None)
         return self._decide(ask, found)
 
-    def _decide(self, ask: Ask, found: Entry | None) -> Ready | Miss:
+    def put_off(self, packet: bytes, limit: int | None) -> bytes:
+        """Return the SERVFAIL for a query that was Unsettled and could not be settled in time: ask again."""
+        query = dns.parse_query(packet)
+        limit = dns.MIN_UDP_PAYLOAD if limit is None else limit
+        options = (dns.build_extended_error(dns.EDE_NOT_READY, _NOT_READY),)
+        head, tail = frame(query, packet, Body(dns.RCODE_SERVFAIL, options=options), limit)
+        return Ready(head, tail, len(packet) - query.question_end, None).reply_to(packet)
+
+    def _decide(self, ask: Ask, found: Entry | None) -> Ready | Miss | Unsettled:
         """Local names, policy, cache: in this order."""
         query = ask.query
         tags = self.lists.lookup(query.name)
@@ -161,6 +181,8 @@ class Handler:
         if reply is not None and not (tags and reply.rcode == dns.RCODE_NXDOMAIN):
             return _answer(ask, _local_body(query, reply), None)
         decision = judge(ask.client.posture, Kind.DNS_QUERY, query.name, tags)
+        if tags & UNSETTLED and decision.reason is not Reason.MANDATORY:
+            return self._wait(ask, decision, reply is None, found)
         if decision.action is Action.BLOCK:
             return self._block(ask, decision)
         if reply is not None:
@@ -169,15 +191,29 @@ class Handler:
             return _answer(ask, Body(dns.RCODE_REFUSED), None)
         if query.type == dns.TYPE_ANY:
             return _answer(ask, build_minimal_any(NEGATIVE_TTL), fact_of(decision, query.type))
+        entry = self._look_up(ask, decision, found)
+        if isinstance(entry, Entry):
+            return self._reveal(ask, decision, entry)
+        return entry
+
+    def _wait(self, ask: Ask, decision: Decision, is_foreign: bool, found: Entry | None) -> Unsettled:
+        """Nothing is said of a name before it is settled. What will be needed from upstream is fetched meanwhile."""
+        query, miss = ask.query, None
+        if is_foreign and decision.action is not Action.BLOCK and query.flags & dns.FLAG_RD:
+            entry = self._look_up(ask, decision, found) if query.type != dns.TYPE_ANY else None
+            miss = entry if isinstance(entry, Miss) else None
+        return Unsettled((query.name,), miss, _asker(ask.client))
+
+    def _look_up(self, ask: Ask, decision: Decision, found: Entry | None) -> Entry | Miss:
+        query = ask.query
         if decision.action is Action.REWRITE:
             entry = self._find_rewritten(query, decision.target, ask.second, found)
         else:
             entry = self._find(query.name, query, ask.second, found)
-        if isinstance(entry, Entry):
-            return self._reveal(ask, decision, entry)
-        client = ask.client
         # A proxy that names no device speaks for the whole home.
-        return entry if client.is_proxy else entry._replace(asker=client.mac or client.address)
+        if isinstance(entry, Entry) or ask.client.is_proxy:
+            return entry
+        return entry._replace(asker=_asker(ask.client))
 
     def _find(self, name: bytes, query: Query, second: int, found: Entry | None) -> Entry | Miss:
         dnssec_ok = query.edns is not None and query.edns.dnssec_ok
@@ -199,16 +235,22 @@ class Handler:
         entry = self._find(target, plain, second, found)
         return make_rewrite(key, query.name, target, entry, REWRITE_TTL) if isinstance(entry, Entry) else entry
 
-    def _reveal(self, ask: Ask, decision: Decision, entry: Entry) -> Ready:
+    def _reveal(self, ask: Ask, decision: Decision, entry: Entry) -> Ready | Unsettled:
         """Judge what the answer leads to, then give it."""
         posture = ask.client.posture
+        unsettled: list[bytes] = []
         if decision.action is Action.ALLOW:
             for name in entry.revealed:
-                seen = judge_answer(posture, decision, name, self.lists.lookup(name))
-                if seen.action is Action.BLOCK:
+                tags = self.lists.lookup(name)
+                seen = judge_answer(posture, decision, name, tags)
+                if tags & UNSETTLED and seen.reason is not Reason.MANDATORY:
+                    unsettled.append(name)
+                elif seen.action is Action.BLOCK:
                     if decision.reason is Reason.HELPLINE and self.lose_helpline is not None:
                         self.lose_helpline()
                     return self._block_revealed(ask, decision, seen, entry)
+        if unsettled and decision.reason is not Reason.HELPLINE:  # which waits for nobody
+            return Unsettled(tuple(unsettled), None, _asker(ask.client))
         if entry.private and decision.reason is not Reason.HELPLINE:  # which nothing may take away, or write down
             return self._block_revealed(ask, decision, _REBINDING, entry)
         self._consider_prefetch(entry, ask.second)
@@ -251,7 +293,11 @@ class Handler:
         """What was blocked for its answer is judged anew when that expires, or when the name itself may be blocked."""
         ready = self._build_block(ask, seen._replace(until=min(asked.until, seen.until)))
         ready.good_until = min(ready.good_until, entry.expires)
-        self._admit(ask, ready)
+        if seen.reason is Reason.MANDATORY:
+            if self.note_lead is not None:
+                self.note_lead(ask.query.name, seen, ready.good_until)
+        else:
+            self._admit(ask, ready)
         return ready
 
     def _block(self, ask: Ask, decision: Decision) -> Ready:
@@ -267,7 +313,8 @@ class Handler:
                 if len(blocked) >= MAX_SHAPES:
                     blocked.clear()
                 blocked[shape] = ready
-        self._admit(ask, ready)
+        if decision.reason is not Reason.MANDATORY:  # no packet with such a name is kept
+            self._admit(ask, ready)
         return ready
 
     def _build_block(self, ask: Ask, decision: Decision) -> Ready:
@@ -277,6 +324,10 @@ class Handler:
         ready = _answer(ask, body, fact_of(decision, ask.query.type))
         ready.good_until = ask.second + left - ttl  # the TTL is right while the decision outlives it
         return ready
+
+
+def _asker(client: Client) -> bytes:
+    return client.mac or client.address
 
 
 def _refuse(query: Query) -> int | None:

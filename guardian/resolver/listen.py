@@ -19,7 +19,7 @@ from guardian.resolver.answer import Ready, build_error
 from guardian.resolver.batch import BATCH, SENDER_BYTES, SLOT_BYTES, Batch
 from guardian.resolver.cache import Entry
 from guardian.resolver.clients import Client, Clients
-from guardian.resolver.handle import Handler, Miss
+from guardian.resolver.handle import Handler, Miss, Unsettled
 from guardian.wire import dns
 
 ROUNDS = 8  # batches before the event loop gets its turn
@@ -37,6 +37,17 @@ class Fetcher(Protocol):
     """Takes a miss; `guardian.resolver.resolve.Resolver` is one."""
 
     def fetch(self, miss: Miss, waiter: Callable[[Entry], None] | None = None) -> None: ...
+
+
+class Settling(NamedTuple):
+    """How names are settled that a slow list must be asked about.
+
+    `settle(names, asker, done)` calls `done(True)` when the lists can say, `done(False)` when they cannot in time.
+    `keep(entry)` puts what upstream said into the cache, when that may be kept.
+    """
+
+    settle: Callable[[tuple[bytes, ...], bytes, Callable[[bool], None]], None]
+    keep: Callable[[Entry], None]
 
 
 class Core:
@@ -61,6 +72,7 @@ class Core:
         self.refused = 0
         self.limited = 0
         self.lost = 0  # answers that could not be sent
+        self.settling: Settling | None = None  # None: no list is slow, and every name is settled
         self._held = 0
         self._call_later = call_later
         self._drain = drain
@@ -101,21 +113,44 @@ class Core:
             client.note(packet[2:], outcome)
             return outcome.reply_to(packet)
         if outcome is not None:
-            self.fetcher.fetch(outcome, _Waiter(self, packet, address, limit, reply, tries).wake)
+            self._go_on(_Waiter(self, packet, address, limit, reply, tries), outcome)
         return None
 
-    def finish(self, waiter: _Waiter, found: Entry) -> None:
-        """Answer a query whose question upstream has just been answered."""
+    def _go_on(self, waiter: _Waiter, outcome: Miss | Unsettled, found: Entry | None = None) -> None:
+        """Ask upstream, or settle names and ask upstream at the same time."""
+        if isinstance(outcome, Miss):
+            self.fetcher.fetch(outcome, waiter.wake)
+        else:
+            assert self.settling is not None
+            pending = _Pending(self.settling, waiter, found, awaits=outcome.miss is not None)
+            self.settling.settle(outcome.names, outcome.asker, pending.on_settled)
+            if outcome.miss is not None:
+                self.fetcher.fetch(outcome.miss, pending.on_found)
+
+    def finish(self, waiter: _Waiter, found: Entry | None, *, waits: bool = False) -> bool:
+        """Answer a query whose question upstream has just been answered, or whose name has been settled.
+
+        Return False when nothing was done, because `waits` tells that an answer of upstream is still to come.
+        """
         now = time.time()
         client = self.clients.find(waiter.address, now)
         if client is None:
-            return  # the networks changed meanwhile
+            return True  # the networks changed meanwhile
         outcome = self.handler.handle(waiter.packet, client, now, int(time.monotonic()), waiter.limit, found)
         if isinstance(outcome, Ready):
             client.note(waiter.packet[2:], outcome)
             waiter.reply(outcome.reply_to(waiter.packet))
-        elif outcome is not None and waiter.tries > 0:  # another name is needed now: the settings have changed
-            self.fetcher.fetch(outcome, waiter._replace(tries=waiter.tries - 1).wake)
+        elif isinstance(outcome, Miss) and waits:
+            return False
+        elif outcome is not None and waiter.tries > 0:  # another name is needed now
+            self._go_on(waiter._replace(tries=waiter.tries - 1), outcome, found)
+        elif isinstance(outcome, Unsettled):
+            self.put_off(waiter)
+        return True
+
+    def put_off(self, waiter: _Waiter) -> None:
+        """Let a client ask again: its name could not be settled in time."""
+        waiter.reply(self.handler.put_off(waiter.packet, waiter.limit))
 
     def release(self, waiter: _Waiter) -> None:
         """Answer a query that was held until the kernel knows its sender, or long enough."""
@@ -141,6 +176,43 @@ class _Waiter(NamedTuple):
 
     def ask_again(self) -> None:
         self.core.release(self)
+
+
+class _Pending:
+    """A query whose names are being settled, while upstream may be asked. It is answered once."""
+
+    __slots__ = ("_awaits", "_found", "_is_over", "_is_settled", "_settling", "_waiter")
+
+    def __init__(self, settling: Settling, waiter: _Waiter, found: Entry | None, *, awaits: bool) -> None:
+        """`found` is what upstream said already; `awaits` tells that it will say something."""
+        self._settling = settling
+        self._waiter = waiter
+        self._found = found
+        self._awaits = awaits
+        self._is_settled = self._is_over = False
+
+    def on_found(self, found: Entry) -> None:
+        """Upstream has spoken."""
+        self._found = found
+        self._awaits = False
+        if self._is_settled:
+            self._finish()
+
+    def on_settled(self, is_settled: bool) -> None:
+        """The names are settled, or cannot be in time."""
+        if not is_settled:
+            self._waiter.core.put_off(self._waiter)
+            return
+        self._is_settled = True
+        self._finish()
+
+    def _finish(self) -> None:
+        if self._is_over:
+            return
+        found = self._found
+        self._is_over = self._waiter.core.finish(self._waiter, found, waits=self._awaits)
+        if found is not None:
+            self._settling.keep(found)
 
 
 def open_udp(endpoint: Endpoint) -> socket.socket:
@@ -199,6 +271,7 @@ class UdpListener:
         by_address = core.clients.by_address
         offset, address_end = self._address_from, self._address_to
         second = int(time.monotonic())
+        slow: list[tuple[int, int]] | None = None if core.settling is None else []
         first = 0  # of the slots that are answered and not yet sent
         start = -SLOT_BYTES
         for index, length in enumerate(lengths):
@@ -224,6 +297,8 @@ class UdpListener:
                         log.append((key, fact))
                     continue
             answer = self._answer_slowly(index, length)
+            if slow is not None:
+                slow.append((start, start + max(length, len(answer or b""))))
             if answer is None:
                 if index > first:
                     batch.send(first, index - first)
@@ -233,6 +308,8 @@ class UdpListener:
                 words[2 * index + 1] = len(answer)
         if first < len(lengths):
             batch.send(first, len(lengths) - first)
+        for start, end in slow or ():  # a slot may not be used again for days, and its name may be a listed one
+            memory[start:end] = bytes(end - start)
         batch.reset()
 
     def _answer_slowly(self, index: int, length: int) -> bytes | None:

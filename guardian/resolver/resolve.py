@@ -51,6 +51,8 @@ class Resolver:
         """`is_private(name, address)` tells whether an answer for `name` must not hold `address`."""
         self.misses = 0
         self.failures = 0
+        # `may_keep(entry)`: whether its names are settled, and none is on a list whose names nobody may keep.
+        self.may_keep: Callable[[Entry], bool] | None = None
         self._upstream = upstream
         self._cache = cache
         self._is_private = is_private
@@ -129,9 +131,13 @@ class Resolver:
                 miss.stale.failed = self._second()
                 return miss.stale
             entry.error = _extended_error(message)
-        if entry.lifetime > 0:
-            self._cache.put(entry)
+        self.keep(entry)
         return entry
+
+    def keep(self, entry: Entry) -> None:
+        """Put what upstream said into the cache, if it lives at all and may be kept."""
+        if entry.lifetime > 0 and (self.may_keep is None or self.may_keep(entry)):
+            self._cache.put(entry)
 
     def _fail(self, miss: Miss, code: int, text: str) -> Entry:
         self.failures += 1
@@ -139,7 +145,7 @@ class Resolver:
             miss.stale.failed = self._second()
             return miss.stale
         entry = make_failure(miss.key, miss.name, miss.type, self._second(), code, text)
-        self._cache.put(entry)
+        self.keep(entry)
         return entry
 
     def _refuse(self, miss: Miss) -> Entry:

@@ -11,12 +11,14 @@ from collections.abc import Iterator, Mapping
 from datetime import date
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from guardian.hotline.feed_health import LASTING_SECONDS, STALE_SECONDS
+from guardian.hotline.feed_state import CLOCK, EXPIRED, NOT_SIGNED, OFFLINE, ROLLBACK, TOO_SLOW
 from guardian.policy.model import Device, Household, Profile, Reason, Visibility
 from guardian.policy.schedule import local_date, start_of_day
 from guardian.store.history_read import BlockedCount
 from guardian.store.history_record import HELPLINE_BLOCKED
 from guardian.web.observed import Observed, observe, read_status
-from guardian.web.shapes.activity import Alert, AlertAction
+from guardian.web.shapes.activity import Alert, AlertAction, AlertKind
 
 if TYPE_CHECKING:
     from guardian.web.console import Console
@@ -41,6 +43,12 @@ _GRAVE = frozenset(
         "cryptojacking", "stalkerware", "warez", "vpn", "doh",
     }
 )  # fmt: skip
+
+# What is wrong with the hotline's feed, by what a parent can do about it, and how urgent that is.
+_FEED_CAUSES = {
+    NOT_SIGNED: "refused", ROLLBACK: "refused", OFFLINE: "offline", TOO_SLOW: "offline", CLOCK: "clock",
+}  # fmt: skip
+_SOONER_THAN_DAYS = frozenset({NOT_SIGNED, ROLLBACK, EXPIRED, CLOCK})  # these do not pass by themselves
 
 Priority = Literal["high", "normal", "low"]
 _RANK: Mapping[str, int] = {"high": 0, "normal": 1, "low": 2}
@@ -84,7 +92,8 @@ def without_dismissed(alerts: list[Alert], dismissed: Mapping[str, int]) -> list
 def make_alerts(household: Household, seen: Observed, fetch_hours: int, now: float) -> list[Alert]:
     """Return all alerts, by priority, then the newest first. Lists are fetched every `fetch_hours` (0 = by hand)."""
     maker = _Maker(household, seen, now)
-    found = [*maker.bypasses(), *maker.new_devices(), *maker.bursts(), *maker.helplines(), *maker.machine(fetch_hours)]
+    found = [*maker.bypasses(), *maker.new_devices(), *maker.bursts(), *maker.helplines()]
+    found += [*maker.machine(fetch_hours), *maker.feed()]
     return sorted(found, key=lambda alert: (_RANK[alert.priority], -alert.last, alert.id))
 
 
@@ -177,21 +186,36 @@ class _Maker:
         if error or (fetch_hours and now >= stale):
             yield self._about("lists-stale", "normal", min(created, now), AlertAction("update-lists"))
 
+    def feed(self) -> Iterator[Alert]:
+        """The hotline's feed is stale, or was refused look after look: one alert a day for as long as it is."""
+        health = self._seen.feed
+        if health is None:
+            return
+        status, now = self._seen.status, self._now
+        started = float(status["started"]) if status is not None else now
+        since = health.since or started  # nobody has ever looked
+        is_stale = health.is_stale or (not health.since and now - since > STALE_SECONDS)
+        if is_stale and not health.is_lasting:
+            is_stale = now - started >= LASTING_SECONDS  # a box that was off for a week has yet to look
+        if not is_stale and not (health.is_lasting and health.code in _SOONER_THAN_DAYS):
+            return
+        cause = _FEED_CAUSES.get(health.code, "behind")
+        yield self._about("feed-stale", _rank_feed(cause), min(since, now), AlertAction("check"), cause)
+
     def _about(
         self,
-        kind: Literal["gateway-down", "history-off", "lists-stale"],
+        kind: AlertKind,
         priority: Priority,
         since: float,
         action: AlertAction,
+        of: str = "",
     ) -> Alert:
         today = local_date(self._household.tz, self._now).isoformat()
-        return self._make(kind, priority, today, "", "", "", _Way(1, 0, since, self._now), action)
+        return self._make(kind, priority, today, "", "", of, _Way(1, 0, since, self._now), action)
 
     def _make(
         self,
-        kind: Literal[
-            "bypass", "new-device", "burst", "lists-stale", "gateway-down", "history-off", "helpline-blocked"
-        ],
+        kind: AlertKind,
         priority: Priority,
         day: str,
         device: str,
@@ -256,6 +280,11 @@ def _add(ways: _Ways, key: tuple[str, str, str, str], more: _Way) -> None:
             max(before.last, more.last),
         )
     ways[key] = more
+
+
+def _rank_feed(cause: str) -> Priority:
+    """Somebody puts other files in the hotline's place: high. The home is not online: low, and it is known anyway."""
+    return "high" if cause == "refused" else "low" if cause == "offline" else "normal"
 
 
 def _rank_way(kind: str, way: _Way, profile: Profile | None) -> Priority:

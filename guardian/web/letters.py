@@ -87,6 +87,8 @@ def _tell_alert(words: Messages, language: str, alert: Alert, categories: Mappin
             return words.get(language, "alert.burst", device=device, count=alert.times, kind=kind)
         case "new-device":
             return words.get(language, "alert.new-device", device=device)
+        case "feed-stale":
+            return words.get(language, f"alert.feed-stale.{alert.of if alert.of == 'refused' else 'behind'}")
         case kind:
             return words.get(language, f"alert.{kind}")
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from datetime import date, timedelta, tzinfo
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from guardian import __version__
 from guardian.errors import GuardianError
+from guardian.hotline.feed_health import FeedHealth, find_success, read_health
+from guardian.hotline.feed_state import FeedState
 from guardian.policy.model import Household, Reason
 from guardian.policy.schedule import local_date, start_of_day
 from guardian.store.history_read import (
@@ -22,7 +24,7 @@ from guardian.store.history_read import (
 )
 from guardian.web.cards import Presence
 from guardian.web.settled import Settled, Span
-from guardian.web.shapes.activity import GatewayState
+from guardian.web.shapes.activity import GatewayState, HotlineFeed, ListInForce
 from guardian.web.shapes.devices import Devices
 
 if TYPE_CHECKING:
@@ -49,6 +51,7 @@ class Observed(NamedTuple):
     blocks: tuple[DayOfBlocks, ...] = ()
     hosts: tuple[tuple[str, str], ...] = ()  # (MAC, host name): hostile text
     history_error: str = ""
+    feed: FeedHealth | None = None  # of the hotline; None where there is none
 
 
 def read_status(console: Console) -> dict[str, Any] | None:
@@ -69,9 +72,10 @@ def make_state(console: Console, status: dict[str, Any] | None, now: float) -> G
     """Return whether the home is protected."""
     home = console.home()[0]
     mandatory = read_mandatory_today(console, now)
+    feed = read_feed(console, now)
     if status is None:
-        created = home.lists.created
-        return GatewayState(False, __version__, None, False, home.lists.name_count, created or None, "", mandatory)
+        created, names = home.lists.created, home.lists.name_count
+        return GatewayState(False, __version__, None, False, names, created or None, "", mandatory, feed)
     lists = status["lists"]
     return GatewayState(
         running=True,
@@ -82,6 +86,32 @@ def make_state(console: Console, status: dict[str, Any] | None, now: float) -> G
         lists_created=float(lists["created"]) or None,
         lists_error=str(lists["error"] or lists["addresses"]["error"]),
         mandatory_today=mandatory,
+        feed=feed,
+    )
+
+
+def read_feed(console: Console, now: float) -> HotlineFeed | None:
+    """Return how the hotline's feed stands, None where none is set."""
+    if not console.config.hotline.url:
+        return None
+    state, health = read_health(console.config.state, now)
+    return make_feed(state or FeedState(), health)
+
+
+def make_feed(state: FeedState, health: FeedHealth) -> HotlineFeed:
+    """Return what the pages show of a feed."""
+    word: Literal["ok", "stale", "never", "refused"]
+    word = next(each for each in ("ok", "stale", "never", "refused") if each == health.state)
+    return HotlineFeed(
+        state=word,
+        name=state.name,
+        checked=(state.checked + state.clock_behind) or None,
+        succeeded=find_success(state) or None,
+        age=health.age,
+        expires=state.expires or None,
+        problem=health.code,
+        needs_update=state.needs_update,
+        lists=[ListInForce(key, one.entries, one.created) for key, one in sorted(state.lists.items()) if one.serial],
     )
 
 
@@ -112,6 +142,7 @@ def observe(console: Console, household: Household, status: dict[str, Any] | Non
     """Return what alerts of the last `days` local days are made of."""
     today = local_date(household.tz, now)
     chosen = [today - timedelta(days=back) for back in range(days)]
+    feed = read_health(console.config.state, now)[1] if console.config.hotline.url else None
     try:
         with console.history() as history:
             oldest = chosen[-1].isoformat()
@@ -121,8 +152,8 @@ def observe(console: Console, household: Household, status: dict[str, Any] | Non
             hosts = tuple((seen.mac.hex(":"), seen.hostname) for seen in history.known_devices())
     except HistoryError as error:
         log.info("event=no-history error=%r", str(error))
-        return Observed(status, history_error=str(error))
-    return Observed(status, attempts, blocks, hosts)
+        return Observed(status, history_error=str(error), feed=feed)
+    return Observed(status, attempts, blocks, hosts, feed=feed)
 
 
 def read_tries(

@@ -101,7 +101,7 @@ def test_a_child_never_reads_of_guilt_at_bedtime(pages: Pages, block: Block) -> 
 
 
 def test_mandatory_page_names_the_authority_and_nothing_else(pages: Pages, block: Block) -> None:
-    legal = LegalNotice("Court <1>", "Law 42", "https://appeal.example/?a=1&b=2")
+    legal = LegalNotice({"en": "Court <1>"}, "Law 42", "https://appeal.example/?a=1&b=2")
     page = pages.mandatory("en", block(Reason.MANDATORY, "mandatory:secret-list", legal=legal))
     reader = Reader(page)
     for piece in ("Court <1>", "Law 42", "https://appeal.example/?a=1&b=2", "Worried en", "116 111", "report.example"):
@@ -218,7 +218,7 @@ def test_a_hostile_name_stays_inside_its_link(pages: Pages, block: Block) -> Non
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_the_page_of_the_law_leads_to_no_one_in_the_home(pages: Pages, block: Block, language: str) -> None:
     """Nobody learns of it: nothing to ask for, nothing that the home keeps."""
-    legal = LegalNotice("Authority of Tests", "Law 1/2026", "https://appeal.example/")
+    legal = LegalNotice({"en": "Authority of Tests"}, "Law 1/2026", "https://appeal.example/")
     page = pages.mandatory(language, block(Reason.MANDATORY, "mandatory:national", legal=legal))
     assert links(page) == [] and b"guardian.home.arpa" not in page
     for text in ("Authority of Tests", "Law 1/2026", "https://appeal.example/", "116 111", "report.example"):
@@ -228,3 +228,35 @@ def test_the_page_of_the_law_leads_to_no_one_in_the_home(pages: Pages, block: Bl
 def test_the_report_has_its_link_where_no_hotline_is_known(messages: Messages, block: Block) -> None:
     page = Pages(messages, PageSettings()).blocked("en", "a.example", block(Reason.RULE), CONSOLE)
     assert "/me#report" in links(page) and "Did you see something bad?" in Reader(page).words
+
+
+def test_a_voluntary_list_does_not_speak_of_the_law(pages: Pages, block: Block) -> None:
+    authority, message = {"en": "Hotline <1>", "ro": "Linia"}, {"en": "Ask <us>."}
+    legal = LegalNotice(authority, "", "desk@hotline.example", "voluntary", message)
+    words = Reader(pages.mandatory("en", block(Reason.MANDATORY, "mandatory:a:0", legal=legal))).words
+    for piece in (
+        "This page is closed",
+        "Hotline <1>",
+        "Ask <us>.",
+        "desk@hotline.example",
+        "An agreement of internet",
+    ):
+        assert piece in words
+    assert "the law forbids" not in words and "closed by law" not in words
+    romanian = Reader(pages.mandatory("ro", block(Reason.MANDATORY, "mandatory:a:0", legal=legal))).words
+    assert "Linia" in romanian and "Ask <us>." in romanian, "where the list has no text in a language, its English one"
+
+
+@pytest.mark.parametrize("basis", ["law_order", "court", "voluntary"])
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_basis_has_words_in_every_language(pages: Pages, block: Block, basis: str, language: str) -> None:
+    page = pages.mandatory(language, block(Reason.MANDATORY, "x", legal=LegalNotice(ground="Order 7", basis=basis)))
+    assert ", Order 7" in Reader(page).words and "law.basis" not in page.decode()
+
+
+@pytest.mark.parametrize(
+    "appeal", ["javascript:alert(1)", "http://a.example/", "mailto:a@b.example", "a b", "data:x@y"]
+)
+def test_only_a_safe_address_to_complain_is_shown(pages: Pages, block: Block, appeal: str) -> None:
+    page = pages.mandatory("en", block(Reason.MANDATORY, "x", legal=LegalNotice(appeal=appeal)))
+    assert appeal not in page.decode()

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 import guardian.blockpage.server as server_module
-from guardian.blockpage import BlockInfo, BlockPage, DeviceInfo, PageSettings
+from guardian.blockpage import BlockInfo, BlockPage, DeviceInfo, LegalNotice, PageSettings
 from guardian.blockpage.server import MAX_CONNECTIONS_PER_CLIENT
 from guardian.config import Endpoint
 from guardian.policy.model import Reason
@@ -86,6 +86,30 @@ def split(response: bytes) -> tuple[int, dict[str, str], bytes]:
     head, _, body = response.partition(b"\r\n\r\n")
     status, *fields = head.decode("ascii").split("\r\n")
     return int(status.split()[1]), dict(field.split(": ", 1) for field in fields), body
+
+
+def test_a_slow_list_is_asked_before_anything_is_said(block: Block, settings: PageSettings) -> None:
+    asked: list[str] = []
+
+    async def settle(client: str, host: str) -> None:
+        asked.append(f"settle {client} {host}")
+        await asyncio.sleep(0.05)
+
+    def explain(client: str, host: str) -> BlockInfo | None:
+        asked.append(f"explain {client} {host}")
+        return block(Reason.MANDATORY, "mandatory:x", legal=LegalNotice(basis="voluntary"))
+
+    async def main() -> bytes:
+        page = BlockPage([LOOPBACK], explain, lambda client: None, settings, settle)
+        await page.start()
+        try:
+            return await exchange(page.addresses[0], get("listed-1.example", "Accept-Language: en"))
+        finally:
+            await page.close()
+
+    status, fields, body = split(asyncio.run(main()))
+    assert asked == ["settle 127.0.0.1 listed-1.example", "explain 127.0.0.1 listed-1.example"]
+    assert status == 403 and "Link" not in fields and "on the hotline's list" in body.decode().replace("&#39;", "'")
 
 
 def test_blocked_page(serve: Serve, asked: Asked) -> None:

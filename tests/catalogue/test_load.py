@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from guardian.catalogue import find_data, load_addresses, load_catalogue, make_test_name
+from guardian.catalogue import find_data, load_addresses, load_catalogue, load_protected, make_test_name
 from guardian.errors import ConfigError
 from guardian.names import parse_name
 from guardian.policy.model import Catalogue
@@ -34,6 +34,10 @@ def test_the_gateway_leaves_out_what_only_images_need(catalogue: Catalogue) -> N
     assert small.tagged == {} and small.protected == frozenset()
     assert small.services == catalogue.services and small.presets == catalogue.presets
     assert small.safe_search == catalogue.safe_search and small.helplines == catalogue.helplines
+
+
+def test_the_protected_names_can_be_had_alone(catalogue: Catalogue) -> None:
+    assert load_protected() == (catalogue.protected, catalogue.protected_exact)
 
 
 @pytest.mark.parametrize(

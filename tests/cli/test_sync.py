@@ -6,6 +6,7 @@ import http.server
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -13,9 +14,11 @@ from pathlib import Path
 import pytest
 
 from guardian.cli import main
+from guardian.hotline.feed_state import load_state
 from guardian.names import parse_name
 from guardian.store.addresses import address_file, load_addresses
 from guardian.store.images import map_image
+from tests.hotline.feed_maker import LIST, Scene, listed
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
@@ -128,3 +131,97 @@ def test_addresses_are_counted_and_what_others_share_is_told(
     table = load_addresses(address_file(str(config.parent / "state")))
     assert f" and {table.count} addresses from 2 lists, 0 with trouble" in told
     assert table.lookup(bytes([5, 6, 7, 8])) == "bypass:tor"
+
+
+@pytest.fixture
+def feed(config: Path) -> Iterator[Scene]:
+    """A feed beside the public lists, in the settings; nothing of it is here yet."""
+    scene = Scene(config.parent, now=time.time() - 60)
+    scene.maker.publish_all(listed(range(20)))
+    scene.box.folder = config.parent / "state" / "hotline"
+    with config.open("a") as file:
+        file.write(f"hotline: {{url: {scene.server.url}, root: state/root.json}}\n")
+    yield scene
+    scene.server.close()
+
+
+def test_the_feed_comes_first_and_is_told(config: Path, feed: Scene, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sync", "--config", str(config)]) == 0
+    told = capsys.readouterr().out
+    assert told.index(f"{LIST}  current") < told.index("bets  ok") and feed.holds("listed-1.example")
+    assert "Test hotline: version 1, signed until" in told and "new lists are in force, no gateway is running" in told
+    assert "1 lists, 0 with trouble, all unsigned" in told
+    assert main(["sync", "--config", str(config), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["feed"]["lists"][LIST]["serial"] == 1 and report["feed"]["code"] == ""
+    assert [source["signed"] for source in report["sources"]] == [False]
+
+
+def test_the_feed_alone(config: Path, feed: Scene, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sync", "--feed", "--config", str(config)]) == 0
+    told = capsys.readouterr()
+    assert "serial 1" in told.out and "bets" not in told.out and told.err == ""
+    assert feed.holds("listed-1.example") and not (config.parent / "state" / "lists").exists()
+    assert main(["sync", "--feed", "--quiet", "--config", str(config)]) == 0
+    assert capsys.readouterr() == ("", "")
+    assert main(["sync", "--feed", "--json", "--config", str(config)]) == 0
+    assert json.loads(capsys.readouterr().out)["feed"]["lists"][LIST]["entries"] == 20
+    feed.server.seen.clear()
+    for more in ([], ["--feed"]):
+        assert main(["sync", "--offline", *more, "--config", str(config)]) in (0, 1)
+    assert not feed.server.seen, "offline asks nobody"
+
+
+def test_trouble_with_the_feed(config: Path, feed: Scene, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing in force: exit code 1. Something in force: the public lists' sync is fine, the feed's own is not."""
+    feed.server.pages["/metadata/timestamp.json"] = lambda exchange: exchange.answer(b"busy", "503 Busy")
+    assert main(["sync", "--config", str(config)]) == 1
+    told = capsys.readouterr().out
+    assert "the hotline's feed: the server answers 503 Busy; what is in force stays" in told and "bets  ok" in told
+    feed.server.pages.clear()
+    assert main(["sync", "--feed", "--config", str(config)]) == 0
+    feed.maker.next([*listed(range(20)), *listed(range(600), "flood")])
+    capsys.readouterr()
+    assert main(["sync", "--config", str(config)]) == 0
+    assert f"{LIST}  kept" in (told := capsys.readouterr().out) and "600 entries were added" in told
+    assert main(["sync", "--feed", "--quiet", "--config", str(config)]) == 1
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1 and f"the hotline's feed, {LIST}: growth: 600 entries" in told
+
+
+def test_the_gateway_is_told_when_there_is_something_new(
+    config: Path, feed: Scene, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not for nothing; and again until it has taken it."""
+    path = config.parent / "state/control.sock"
+    heard: list[object] = []
+    replies = [b'{"ok": false, "error": "too busy"}\n', b'{"ok": true}\n']
+
+    def gateway(listener: socket.socket) -> None:
+        for reply in replies:
+            connection, _ = listener.accept()
+            with connection, connection.makefile("rb") as lines:
+                heard.append(json.loads(lines.readline()))
+                connection.sendall(reply)
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        thread = threading.Thread(target=gateway, args=(listener,))
+        thread.start()
+        assert main(["sync", "--feed", "--config", str(config)]) == 0
+        told = capsys.readouterr()
+        assert "too busy" in told.err and "the gateway did not take it" in told.out
+        assert main(["sync", "--feed", "--config", str(config)]) == 0
+        assert "the gateway has taken it over" in capsys.readouterr().out
+        thread.join(10)
+        assert main(["sync", "--feed", "--config", str(config)]) == 0
+        assert "nothing new" in capsys.readouterr().out
+    assert heard == [{"verb": "reload"}] * 2
+    state = load_state(feed.box.folder)
+    assert state is not None and not state.reload_due
+
+
+def test_a_feed_that_is_not_in_the_settings(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sync", "--feed", "--config", str(config)]) == 2
+    assert "there is no feed: 'hotline' needs 'url' and 'root'" in capsys.readouterr().err

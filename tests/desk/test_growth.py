@@ -31,7 +31,8 @@ def _publish(
         whole=ListedFile("lists/csam-md/1.tags", 1, "0" * 64),
     )
     content = Content("csam-md", (), (), before + added, 0, 0)
-    return growth.add(content, Files(listing, {}, added, 0), before, moment, new_epoch=new_epoch)
+    new = before + added if new_epoch else added  # with a new salt no tag is as before
+    return growth.add(content, Files(listing, {}, new, 0), before, moment, new_epoch=new_epoch)
 
 
 def test_the_first_list_may_have_any_size() -> None:
@@ -58,11 +59,18 @@ def test_many_small_steps_are_one_large_one_for_who_missed_them() -> None:
     assert not _publish(later, 3, 300, 302, NOW + 2 * DAY).consent_reason
 
 
-def test_a_new_epoch_goes_by_the_sum() -> None:
+def test_in_a_new_epoch_all_entries_are_new_to_routers() -> None:
+    """Nobody can compare two salts; people still want to know by how much the list grew."""
     growth = Growth({})
     _publish(growth, 1, 5000, 0, NOW)
     change = _publish(growth, 2, 10, 5000, NOW + 60, new_epoch=True)
-    assert (change.added, change.removed, change.consent_reason) == (10, 0, "")
+    assert (change.added, change.removed) == (10, 0) and "5,010 additions are more than the 500" in change.consent_reason
+
+
+def test_a_small_list_needs_no_consent_in_a_new_epoch() -> None:
+    growth = Growth({})
+    _publish(growth, 1, 300, 0, NOW)
+    assert not _publish(growth, 2, 10, 300, NOW + 60, new_epoch=True).consent_reason
 
 
 def test_the_history_comes_back_and_damage_is_told(tmp_path: Path) -> None:

@@ -208,3 +208,12 @@ def test_marks_of_decisions() -> None:
     plain = Decision(ALLOW, Reason.DEFAULT, "default", FOREVER)
     assert mark_of(plain, CARRIED) == CARRIED
     assert mark_of(module.ALWAYS_REACHABLE, CARRIED) == CARRIED | ALWAYS
+
+
+@pytest.mark.parametrize("kind", [Kind.HTTP, Kind.ADDRESS, Kind.UNREADABLE])
+def test_a_running_flow_without_a_name_is_judged_again(kind: Kind) -> None:
+    """A plain request to an address names no host; a profile with rules of its own must take that."""
+    home = Home()
+    for mac, action in ((CHILD_MAC, BLOCK), (TRUSTED_MAC, ALLOW)):
+        decision = home.judge.again(who_of(home, mac), kind, b"", ADDRESS, NOON)
+        assert decision is not None and decision.action is (action if kind is Kind.UNREADABLE else ALLOW)

@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -108,3 +109,16 @@ def make_config(tmp_path: Path) -> Callable[..., Config]:
         return parse_config(path.read_text(), str(path))
 
     return make
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Any]:
+    """A feed with one list in force on a box (`feed_maker.Scene`)."""
+    from tests.hotline.feed_maker import Scene, listed  # it needs what is above
+
+    scene = Scene(tmp_path)
+    scene.maker.publish_all(listed(range(20)))
+    state = scene.update()
+    assert not state.troubles() and scene.holds("listed-1.example"), state
+    yield scene
+    scene.server.close()

@@ -20,8 +20,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guardian.errors import ListError
-from guardian.hotline import fetch as module
-from guardian.hotline.fetch import FetchResult, Limits, Validators, fetch
+from guardian.hotline.download import Limits, Validators, unpack
+from guardian.hotline.fetch import FetchResult, fetch
 
 LIST = b"".join(b"name-%d.example.org\n" % number for number in range(2000))
 LIMITS = Limits(size=1 << 20, total=5.0, connect=2.0, read=2.0)
@@ -288,7 +288,7 @@ def test_unpacking_is_the_inverse_of_packing_however_it_arrives(
                     return
                 yield part
 
-    unpacked = module._unpack(arrive(), limit)
+    unpacked = unpack(arrive(), limit)
     if len(plain) > limit:
         with pytest.raises(ListError):
             b"".join(unpacked)

@@ -18,7 +18,7 @@ import pytest
 from guardian.catalogue import load_catalogue, make_test_name
 from guardian.config import Config
 from guardian.errors import ConfigError, ListError
-from guardian.hotline.fetch import Limits
+from guardian.hotline.download import Limits
 from guardian.hotline.report import SourceReport, SourceState, SyncReport
 from guardian.hotline.sync import SyncOptions, read_report, sync_lists
 from guardian.names import parse_name

@@ -400,7 +400,7 @@ def start_demo(*words: str) -> subprocess.Popen[str]:
 
 def test_the_tour(world: World) -> None:
     with start_demo("--check") as demo:
-        told, _ = demo.communicate(timeout=180)
+        told, _ = demo.communicate(timeout=300)  # a minute of it is the pause between two looks at the feed
     assert "Traceback" not in told and "MISMATCH" not in told, told
     assert all(step.title in told for step in STEPS)
     assert demo.returncode == 0, told

@@ -208,6 +208,16 @@ def test_the_names_of_a_mandatory_list_are_never_shown(home: Callable[..., Polic
     assert "forbidden" not in repr(told)
 
 
+def test_who_answers_for_a_list_is_said_where_the_list_tells_it(
+    home: Callable[..., Policy], at: Callable[..., float]
+) -> None:
+    now = at("2026-11-23 15:00")
+    policy = home(KID, lists={"mandatory:csam-md:0": ["forbidden.example"]})
+    authorities = {"mandatory:csam-md:0": "Hotline of Tests"}
+    told = explain(policy, posture_of(policy, "kid", now), parse_name("forbidden.example"), now, authorities)
+    assert told.sentence == "Blocked: on the hotline's list, by Hotline of Tests, for every device of the home."
+
+
 NAMES = [
     *("help.example", "both.help.example", "forbidden.example", "bet365.com", "tiktok.com", "facebook.com"),
     *("www.google.com", "www.youtube.com", "dns.google", "plain.org", "ads.plain.org", "pbskids.org"),

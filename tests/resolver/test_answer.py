@@ -260,3 +260,15 @@ def test_a_renewed_reply_is_the_reply_of_that_second(age: int, ttl: int, changes
         assert ready.reply_to(packet) == build(age).reply_to(packet)
         assert ready.good_until == age + 1
         assert len(ready.reply_to(packet)) == len(packet) + ready.grow
+
+
+@pytest.mark.parametrize(("number", "code", "text"), [(16, 16, "blocked by law"), (15, 15, "on the hotline's list")])
+def test_a_class_of_a_mandatory_list_has_its_own_error(number: int, code: int, text: str) -> None:
+    rule = "mandatory:csam-md:0"
+    blocker = Blocker(BlockConfig(mandatory=BlockMode.NODATA), GUARDIAN, PAGE, {rule: number})
+    for told, expected in ((rule, code), ("mandatory:local", 16)):
+        decision = Decision(Action.BLOCK, Reason.MANDATORY, told, float("inf"))
+        reply = dns.message.from_wire(reply_of(make_query("x.bet.example"), blocker.build(decision, 1, 7)))
+        (error,) = reply.options
+        assert isinstance(error, dns.edns.EDEOption) and int(error.code) == expected
+        assert text in (error.text or "") or told != rule

@@ -295,6 +295,20 @@ def test_flush_forgets_a_name_and_all_below() -> None:
     assert (len(cache), cache.bytes) == (0, 0)
 
 
+def test_what_leads_to_a_name_is_forgotten_with_it() -> None:
+    cache = Cache(Limits())
+    put(cache, "www.a.example")
+    put(cache, "ba.example")
+    for text in ("b.example. 60 CNAME c.a.example.", "c.example. 60 CNAME xa.example."):
+        cache.put(keep(make_message(text, name=text.partition(". ")[0])))
+    cache.flush_leading(parse_name("a.example"))
+    assert cache.names() == ["ba.example", "c.example"]
+    (entry, _) = cache
+    cache.drop(entry)
+    cache.drop(entry)
+    assert cache.names() == ["c.example"] and cache.bytes == sum(entry.size for entry in cache)
+
+
 @settings(max_examples=60)
 @given(
     st.lists(st.tuples(st.sampled_from("pgf"), st.integers(0, 12), st.integers(1, 20)), max_size=60),

@@ -264,6 +264,24 @@ def test_what_may_not_be_kept_still_reaches_who_asked() -> None:
     run(scenario())
 
 
+def test_what_must_not_be_kept_still_reaches_who_asked() -> None:
+    async def scenario() -> None:
+        bench = Bench()
+        seen: list[bytes] = []
+        bench.resolver.may_keep = lambda entry: bool(seen.append(entry.name))
+        bench.ask()
+        await bench.say(answer())
+        bench.ask()
+        await bench.say(UpstreamError())
+        assert [entry.rcode for entry in bench.got] == [0, 2] and seen == [NAME, NAME]
+        assert len(bench.cache) == 0
+        bench.resolver.may_keep = None
+        bench.resolver.keep(bench.got[0])
+        assert len(bench.cache) == 1
+
+    run(scenario())
+
+
 def test_private_addresses_are_told_by_the_name_that_was_asked() -> None:
     async def scenario() -> None:
         bench = Bench()

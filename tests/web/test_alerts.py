@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from guardian.hotline.feed_health import LASTING_SECONDS, NEVER, OK, REFUSED, STALE, STALE_SECONDS, FeedHealth
 from guardian.policy.model import Device, Household, Profile, Visibility
 from guardian.store.history_read import Attempt, BlockedCount
 from guardian.web.alerts import AGAIN, MOST_STRANGERS, make_alerts, without_dismissed
@@ -36,6 +37,7 @@ HOME = make_household(
 HEALTHY: dict[str, Any] = {
     "history": {"error": "", "running": True, "written_at": NOW - 5},
     "lists": {"created": NOW - 3600, "error": "", "addresses": {"error": ""}},
+    "started": NOW - 30 * 86400,
 }
 
 
@@ -56,10 +58,11 @@ def alerts(
     fetch_hours: int = 24,
     now: float = NOW,
     history_error: str = "",
+    feed: FeedHealth | None = None,
 ) -> list[Alert]:
     attempts = tuple(fact for fact in facts if isinstance(fact, Attempt))
     blocks = tuple(fact for fact in facts if isinstance(fact, DayOfBlocks))
-    return make_alerts(home, Observed(status, attempts, blocks, hosts, history_error), fetch_hours, now)
+    return make_alerts(home, Observed(status, attempts, blocks, hosts, history_error, feed), fetch_hours, now)
 
 
 def only(*facts: Attempt | DayOfBlocks, **more: Any) -> Alert:
@@ -216,6 +219,57 @@ def test_lists_that_are_stale() -> None:
     assert alerts(status=HEALTHY | {"lists": lists}, fetch_hours=0) == []  # fetched by hand
     for broken in ({"error": "bad image"}, {"addresses": {"error": "bad table"}}):
         assert only(status=HEALTHY | {"lists": HEALTHY["lists"] | broken}, fetch_hours=0).kind == "lists-stale"
+
+
+STALE_FEED = FeedHealth(STALE, "offline", "why", True, True, NOW - 9 * 86400, 9 * 86400.0)
+
+
+@pytest.mark.parametrize(
+    ("code", "cause", "priority"),
+    [
+        ("offline", "offline", "low"), ("too-slow", "offline", "low"), ("clock", "clock", "normal"),
+        ("not-signed", "refused", "high"), ("rollback", "refused", "high"), ("expired", "behind", "normal"),
+        ("growth", "behind", "normal"), ("disk", "behind", "normal"), ("", "behind", "normal"),
+        ("x:y", "behind", "normal"),
+    ],
+)  # fmt: skip
+def test_a_feed_that_is_stale(code: str, cause: str, priority: str) -> None:
+    found = only(feed=replace(STALE_FEED, code=code))
+    assert (found.id, found.kind, found.of) == (f"feed-stale:{DAY}:{cause}", "feed-stale", cause)
+    assert (found.priority, found.action, found.first, found.last) == (
+        priority, AlertAction("check"), NOW - 9 * 86400, NOW,
+    )  # fmt: skip
+    assert "why" not in repr(found)
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [("not-signed", True), ("rollback", True), ("expired", True), ("clock", True), ("offline", False),
+     ("damaged", False), ("growth", False), ("missing", False), ("", False)],
+)  # fmt: skip
+def test_what_was_refused_is_told_when_it_is_met_again(code: str, told: bool) -> None:
+    once = FeedHealth(REFUSED, code, "why", False, False, NOW - 3600, 3600.0)
+    assert alerts(feed=once) == []
+    assert bool(alerts(feed=replace(once, is_lasting=True))) is told
+
+
+def test_a_feed_that_is_well_or_is_not_there() -> None:
+    assert alerts(feed=None) == alerts(feed=FeedHealth(OK, age=0.0, since=NOW)) == []
+    assert alerts(feed=FeedHealth(OK, "offline", "why", False, True, NOW - 86400, 86400.0)) == []
+
+
+def test_a_box_that_was_off_for_a_week_has_an_hour_to_look() -> None:
+    waiting = replace(STALE_FEED, code="", is_lasting=False)
+    assert alerts(feed=waiting, status=HEALTHY | {"started": NOW - LASTING_SECONDS + 1}) == []
+    assert only(feed=waiting, status=HEALTHY | {"started": NOW - LASTING_SECONDS}).kind == "feed-stale"
+    assert [alert.kind for alert in alerts(feed=waiting, status=None)] == ["gateway-down"]
+    assert [alert.kind for alert in alerts(feed=STALE_FEED, status=None)] == ["gateway-down", "feed-stale"]
+
+
+def test_a_feed_that_nobody_looks_at() -> None:
+    for age, told in ((STALE_SECONDS, False), (STALE_SECONDS + 1, True)):
+        found = alerts(feed=FeedHealth(NEVER), status=HEALTHY | {"started": NOW - age})
+        assert [alert.first for alert in found] == [NOW - age] * told
 
 
 def test_by_priority_then_the_newest_first() -> None:

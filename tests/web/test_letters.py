@@ -28,7 +28,16 @@ CATALOGUES = {
     for language in LANGUAGES
 }
 CATEGORIES = load_catalogue(names=False).category_texts
-KINDS = ("bypass", "new-device", "burst", "lists-stale", "gateway-down", "history-off", "helpline-blocked")
+KINDS = (
+    "bypass",
+    "new-device",
+    "burst",
+    "lists-stale",
+    "feed-stale",
+    "gateway-down",
+    "history-off",
+    "helpline-blocked",
+)
 MAC = "02:00:5e:10:00:01"
 
 
@@ -107,6 +116,16 @@ def test_a_flood_of_things_is_a_short_message() -> None:
     body = write(*[ask() for _ in range(100)])[1].splitlines()
     assert len(body) == MOST_LINES + 3
     assert body[MOST_LINES] == "And 88 more."
+
+
+def test_of_the_hotline_s_feed_only_what_is_to_be_done() -> None:
+    for language in LANGUAGES:
+        refused, *others = (
+            write(alert("feed-stale", of, name=""), language=language)[1]
+            for of in ("refused", "offline", "behind", "clock", "{x}")
+        )
+        assert len(set(others)) == 1 and refused not in others
+        assert not any(word in refused + others[0] for word in ("Ana", "list-a", "http"))
 
 
 HOSTILE = ["<script>alert(1)</script>", "\u202eelbat s'anA", "a\r\nBcc: x", "\x00\x1b[2J", "{count} {x} %s", "ș" * 300]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
 
+from guardian.config.values import HotlineConfig
+from guardian.hotline.feed_state import FeedState, ListState, feed_folder, save_state
 from guardian.names import parse_name
 from guardian.policy.model import Visibility
 from guardian.store.history import HistoryWriter
@@ -25,6 +28,7 @@ from guardian.web.observed import (
     read_status,
     read_tries,
 )
+from guardian.web.shapes.activity import HotlineFeed, ListInForce
 from guardian.web.shapes.devices import Devices, DeviceState
 from guardian.web.shapes.household import Device
 from tests.gateway.product import compile_starter_image
@@ -177,3 +181,49 @@ def test_presence_by_device() -> None:
         DeviceState(Device("phone", "Phone", "ana"), [], False, None, False),
     ]
     assert find_presence(Devices(1, states, [], "")) == {"tablet": Presence(True, 5.0), "phone": Presence(False, 0.0)}
+
+
+# The hotline's feed
+
+
+def with_feed(tmp_path: Path, state: FeedState | None) -> Console:
+    console = open_console(tmp_path)
+    settings = HotlineConfig(url="http://127.0.0.1:1/", root="root.json")
+    console.config = replace(console.config, hotline=settings)
+    if state is not None:
+        feed_folder(console.config.state).mkdir()
+        save_state(feed_folder(console.config.state), state)
+    return console
+
+
+FEED = FeedState(
+    url="http://127.0.0.1:1/", name="Hotline of Tests", checked=NOW - 60, succeeded=NOW - 60, version=9,
+    expires=NOW + 86400, accepted=NOW - 60, needs_update=True, test_name="feed-test.example",
+    lists={"list-a": ListState(4, 5012, 9, NOW - 7200, NOW - 3600), "list-b": ListState(code="growth", error="why")},
+)  # fmt: skip
+
+
+def test_without_a_feed_nothing_is_told(console: Console) -> None:
+    assert make_state(console, None, NOW).feed is None
+    assert observe(console, console.household(), None, 1, NOW).feed is None
+
+
+def test_a_feed_is_told_without_its_test_name(tmp_path: Path) -> None:
+    console = with_feed(tmp_path, FEED)
+    assert make_state(console, None, NOW).feed == HotlineFeed(
+        "refused", "Hotline of Tests", NOW - 60, NOW - 60, 60.0, NOW + 86400, "growth", True,
+        [ListInForce("list-a", 5012, NOW - 7200)],
+    )  # fmt: skip
+    seen = observe(console, console.household(), None, 1, NOW).feed
+    assert seen is not None and seen.state == "refused"
+    assert "feed-test" not in repr(make_state(console, None, NOW)) + repr(seen)
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_feed_that_never_came_or_cannot_be_read(tmp_path: Path, broken: bool) -> None:
+    console = with_feed(tmp_path, FEED if broken else None)
+    if broken:
+        (feed_folder(console.config.state) / "state.json").write_text("{}}")
+    problem = "damaged" if broken else ""
+    feed = make_state(console, None, NOW).feed
+    assert feed == HotlineFeed("never", "", None, None, None, None, problem, False, [])

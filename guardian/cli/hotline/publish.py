@@ -39,6 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             "--spread", type=int, default=SPREAD_SECONDS, metavar="SECONDS", help="over which routers look (0 to 300)"
         )
+        parser.add_argument(
+            "--no-hint", action="store_true", help="for web servers elsewhere: copy the files first, then send it: hint"
+        )
     if command == "publish":
         parser.add_argument("--renew", action="store_true", help="sign everything anew, even if nothing has changed")
     elif command == "sign":
@@ -159,7 +162,7 @@ def _go_on(args: argparse.Namespace, desk: Desk, standing: Standing) -> int:
     settings = load_settings(folder)
     released = release(Repository(folder), standing, unlock(folder, load_password(folder, settings)), time.time())
     _show_release(released, folder)
-    return _hint(args, desk, released.timestamp)
+    return OK if args.no_hint else _hint(args, desk, released.timestamp)
 
 
 def _show_needs(standing: Standing, desk: Desk) -> None:

@@ -10,6 +10,9 @@ from guardian.web.shapes.common import AgeBand, Day, Moment, Struct
 from guardian.web.shapes.household import Text, Visibility
 
 MOST_ALERTS = 200  # that are shown, or put away, at once
+AlertKind = Literal[
+    "bypass", "new-device", "burst", "lists-stale", "feed-stale", "gateway-down", "history-off", "helpline-blocked"
+]
 State = Literal["online", "away", "asleep", "offline", "paused", "used-up"]
 
 
@@ -63,10 +66,13 @@ class AlertAction(Struct):
 
 
 class Alert(Struct):
-    """Grouped: one line for all that one device tried in one way on one day. `of` is a category, service or kind."""
+    """Grouped: one line for all that one device tried in one way on one day. `of` is a category, service or kind.
+
+    Of `feed-stale`, `of` is why: `refused`, `offline`, `clock` or `behind`.
+    """
 
     id: str
-    kind: Literal["bypass", "new-device", "burst", "lists-stale", "gateway-down", "history-off", "helpline-blocked"]
+    kind: AlertKind
     priority: Literal["high", "normal", "low"]
     day: Day
     profile: str
@@ -94,6 +100,32 @@ class DismissCall(Struct):
     undo: bool = False
 
 
+class ListInForce(Struct):
+    """A list of the hotline: when it was made, and how much is on it. No name of it is known to the box."""
+
+    id: str
+    entries: int
+    created: Moment
+
+
+class HotlineFeed(Struct):
+    """The hotline's feed. Whatever `state` is, the lists here are in force.
+
+    `stale`: for days nobody could say that they are the newest. `refused`: what came was not believed. `never`: there
+    is none yet. `problem` is a code (docs/api.md), "" when nothing is wrong; one that passes by itself leaves `ok`.
+    """
+
+    state: Literal["ok", "stale", "never", "refused"]
+    name: str  # whose feed it says it is: text of strangers until it was verified once, "" then
+    checked: Moment | None  # the last look, whatever came of it
+    succeeded: Moment | None  # the last look at which all of it was verified
+    age: float | None  # seconds since then
+    expires: Moment | None  # until when what is in force is vouched for
+    problem: str
+    needs_update: bool  # the hotline asks for a newer Guardian
+    lists: list[ListInForce]
+
+
 class GatewayState(Struct):
     """Whether the home is protected, in a few facts."""
 
@@ -105,6 +137,7 @@ class GatewayState(Struct):
     lists_created: Moment | None
     lists_error: str
     mandatory_today: int  # blocked by law today, in the whole home: no name, no device, no person
+    feed: HotlineFeed | None = None  # None where the provider has set none
 
 
 class Home(Struct):

@@ -126,6 +126,15 @@ def test_a_release_stands_without_its_hint(desk: TypedDesk) -> None:
     assert state.timestamp.signed.version == 2
 
 
+def test_a_release_can_be_copied_to_the_web_server_before_its_hint(desk: TypedDesk) -> None:
+    with open(desk.desk / "desk.yaml", "a", encoding="utf-8") as file:
+        file.write("push:\n  broker: mqtt://127.0.0.1:1\n")
+    desk.add("listed-1.example")
+    desk.run("publish", "--no-hint", by="ana")
+    assert "Released: version 2" in desk.run("sign", "--no-hint", by="ion")  # no broker is asked
+    assert "can be sent again" in desk.fail("hint", "--urgent")
+
+
 def test_serve_shows_the_feed(desk: TypedDesk) -> None:
     listen = f"127.0.0.1:{free_port()}"
     command = [sys.executable, "-m", "guardian", "hotline", "--desk", str(desk.desk), "serve", "--listen", listen]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
@@ -18,6 +19,7 @@ from tests.gateway.product import ROOT
 from tests.netns.lab import plan
 from tests.netns.lab.console import ADDRESS, call, running_console, settings, write_leases
 from tests.netns.lab.home import Lab, open_world
+from tests.netns.lab.hotline import fetch_feed, open_hotline
 from tests.netns.lab.tour import PARENT, PASSWORD, STEPS, Outcome, Step, claim, session_of
 
 WORDS = 12  # width of the first column
@@ -63,20 +65,29 @@ def leave(number: int, frame: FrameType | None) -> None:
 def run(folder: Path, args: argparse.Namespace) -> int:
     """Start all, make the tour, stay unless told otherwise; return the exit code."""
     started = time.monotonic()
-    for name in ("world", "router"):
+    for name in ("world", "router", "hotline"):
         (folder / name).mkdir()
     more = settings(write_leases(folder / "leases"))
-    with (
-        open_world(folder / "world") as world,
-        world.protected(folder / "router", filter=True, more=more) as lab,
-        running_console(lab),
-    ):
+    with contextlib.ExitStack() as running:
+        world = running.enter_context(open_world(folder / "world"))
+        hotline = running.enter_context(open_hotline(world, folder / "hotline"))
+        more["hotline"] = hotline.settings()
+        lab = running.enter_context(world.protected(folder / "router", filter=True, more=more))
+        lab.hotline = hotline
+        fetched = fetch_feed(lab)
+        running.enter_context(running_console(lab))
         has_filter = lab.has_filter()
         state = "on" if has_filter else "not in force: its steps are left out"
         say(
             "A home with Ana's tablet, mother's phone and a stranger's laptop. Guardian and the parents' console "
             f"are on the router, the flow filter is {state}."
         )
+        say(
+            "In the internet: servers of all kinds, and a national hotline: a desk of three people, a web server with "
+            "its signed files, a broker for hints. `guardian sync --feed` on the router said:"
+        )
+        for line in fetched.splitlines():
+            say(f"  {line}")
         say(f"Up after {time.monotonic() - started:.1f} s.\n")
         if args.first_visit:
             tally = Tally(0, 0, 0)
@@ -103,7 +114,10 @@ def make_tour(lab: Lab, *, has_filter: bool) -> Tally:
             continue
         lab.seen.forget()
         outcome = try_step(step, lab)
-        row("happened", outcome.happened)
+        for line in outcome.typed.splitlines():
+            row("desk", line)
+        for line in outcome.happened.splitlines():
+            row("happened", line)
         alerts = wait_for_alerts(lab, known) if step.alerts else new_alerts(lab, known)
         for line in filter(str.strip, outcome.parent.splitlines() + alerts):
             row("parent sees", line)
@@ -170,6 +184,12 @@ def invite(lab: Lab, *, is_claimed: bool) -> None:
     say("\nIt stays up. Be a device (each in a terminal of its own, as root):\n")
     for role in (*plan.DEVICES, "router", "internet"):
         say(f"  ip netns exec {lab.network.name(role)} bash")
+    hotline = lab.hotline
+    assert hotline is not None
+    say("\nAt the hotline's desk (ana and ion sign lists, maria agrees with large changes; `sign --urgent` hurries):\n")
+    say(f"  ip netns exec {lab.network.name('internet')} env GUARDIAN_DESK={hotline.desk} bash; cd {ROOT}")
+    say("  .venv/bin/guardian hotline status; .venv/bin/guardian hotline list")
+    say(f"  Passwords: --password-file {hotline.folder}/NAME.password")
     say("\nOn a device:\n")
     say(f"  export CURL_CA_BUNDLE={lab.world.ca}")
     say("  curl https://www.open.example/; curl http://blocked.example/; dig news.open.example")

@@ -13,7 +13,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import trustme
 
@@ -22,6 +22,9 @@ from tests.netns.lab import plan
 from tests.netns.lab.device import Device
 from tests.netns.lab.network import Network
 from tests.netns.lab.seen import SeenReader
+
+if TYPE_CHECKING:
+    from tests.netns.lab.hotline import Hotline
 
 FILTER = True  # whether Guardian's flow filter is on where a test does not say
 
@@ -133,6 +136,7 @@ class Lab:
         self.tablet, self.phone, self.stranger = world.devices
         self.devices = world.devices
         self.on = world.on
+        self.hotline: Hotline | None = None  # where there is one
 
     def has_filter(self) -> bool:
         """Whether the flow filter is in force: its table is in the router's kernel."""

@@ -72,6 +72,9 @@ SITES = {
         Site("cloudflare-ech.com", 181),
         Site("mask.icloud.com", 190),
         Site("resolver.unlisted.example", UNLISTED),
+        Site("feed.hotline.example", 60),  # of the national hotline: its files, and its hints
+        Site("push.hotline.example", 61),
+        Site("listed-1.example", 62),  # what the hotline will list
     )
 }
 NAMES_OF_RESOLVERS = ("dns.google",)

@@ -9,37 +9,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 from tests.netns.lab import plan
 from tests.netns.lab.console import Called, call
-from tests.netns.lab.device import Fetched
 from tests.netns.lab.home import Lab, household
+from tests.netns.lab.step import SECONDS, Outcome, Step, describe, is_refused, tell_seen
+from tests.netns.lab.tour_hotline import HOTLINE_STEPS
 
 BLOCKED = plan.SITES["blocked.example"]
-SECONDS = 3.0  # after which a child would give up
 NOW_SECONDS = 1.0  # "now": how long a stop may take
 PARENT, PASSWORD = "Mama", "a warm cup of tea"
-
-
-class Outcome(NamedTuple):
-    """What came of a step; `parent` are lines that the parent sees, "" for none."""
-
-    ok: bool
-    happened: str
-    parent: str = ""
-
-
-class Step(NamedTuple):
-    """One step. `command` names a command that this version must have; `alerts` tells that the parent gets an alert."""
-
-    title: str
-    tried: str
-    expected: str
-    act: Callable[[Lab], Outcome]
-    needs_filter: bool = False
-    command: str = ""
-    alerts: bool = False
 
 
 def open_site(lab: Lab) -> Outcome:
@@ -251,6 +230,7 @@ STEPS = (
         "one opens, one is refused",
         shared_address, needs_filter=True,
     ),
+    HOTLINE_STEPS[0],
     Step(
         "Another DNS server", f"tablet: dig @{plan.wan4(plan.FOREIGN)} blocked.example",
         "Guardian answers in its place", foreign_dns, needs_filter=True,
@@ -286,30 +266,11 @@ STEPS = (
         "A child asks, a parent answers", "tablet: asks for www.tiktok.com; phone: yes, for today",
         "it opens within a second, and the child reads who said yes", ask_and_answer, command="web",
     ),
+    HOTLINE_STEPS[1],
     Step("Alerts", "parent: guardian alerts", "attempts, grouped", show("alerts"), needs_filter=True, command="alerts"),
     Step("Use", "parent: guardian usage", "minutes of today", show("usage"), needs_filter=True, command="usage"),
     Step("Status", "parent: guardian status", "how the gateway is", show("status")),
 )  # fmt: skip
-
-
-def is_refused(fetched: Fetched) -> bool:
-    """Tell whether nothing came back."""
-    return fetched.status == 0 and fetched.error != ""
-
-
-def describe(fetched: Fetched) -> str:
-    """Return in few words what came of a request."""
-    if fetched.ok:
-        return "it opened"
-    if fetched.status == 403:
-        return "the block page"
-    what = f"status {fetched.status}" if fetched.status else fetched.error
-    return f"{what} after {fetched.seconds:.2f} s"
-
-
-def tell_seen(lab: Lab, protocol: str, name: str) -> str:
-    """Return whether a server has seen it."""
-    return "the server has seen it" if lab.seen(protocol, name) else "the server has seen nothing"
 
 
 CONNECT = """

@@ -927,11 +927,13 @@ export interface components {
         /**
          * Alert
          * @description Grouped: one line for all that one device tried in one way on one day. `of` is a category, service or kind.
+         *
+         *         Of `feed-stale`, `of` is why: `refused`, `offline`, `clock` or `behind`.
          */
         Alert: {
             id: string;
             /** @enum {unknown} */
-            kind: "burst" | "bypass" | "gateway-down" | "helpline-blocked" | "history-off" | "lists-stale" | "new-device";
+            kind: "burst" | "bypass" | "feed-stale" | "gateway-down" | "helpline-blocked" | "history-off" | "lists-stale" | "new-device";
             /** @enum {unknown} */
             priority: "high" | "low" | "normal";
             /** @description a local date */
@@ -966,6 +968,35 @@ export interface components {
             undo: boolean;
         };
         /**
+         * ListInForce
+         * @description A list of the hotline: when it was made, and how much is on it. No name of it is known to the box.
+         */
+        ListInForce: {
+            id: string;
+            entries: number;
+            /** @description epoch seconds */
+            created: number;
+        };
+        /**
+         * HotlineFeed
+         * @description The hotline's feed. Whatever `state` is, the lists here are in force.
+         *
+         *         `stale`: for days nobody could say that they are the newest. `refused`: what came was not believed. `never`: there
+         *         is none yet. `problem` is a code (docs/api.md), "" when nothing is wrong; one that passes by itself leaves `ok`.
+         */
+        HotlineFeed: {
+            /** @enum {unknown} */
+            state: "never" | "ok" | "refused" | "stale";
+            name: string;
+            checked: number | null;
+            succeeded: number | null;
+            age: number | null;
+            expires: number | null;
+            problem: string;
+            needs_update: boolean;
+            lists: components["schemas"]["ListInForce"][];
+        };
+        /**
          * GatewayState
          * @description Whether the home is protected, in a few facts.
          */
@@ -978,6 +1009,8 @@ export interface components {
             lists_created: number | null;
             lists_error: string;
             mandatory_today: number;
+            /** @default null */
+            feed: components["schemas"]["HotlineFeed"] | null;
         };
         /** Home */
         Home: {
@@ -1824,6 +1857,8 @@ export type AlertAction = components['schemas']['AlertAction'];
 export type Alert = components['schemas']['Alert'];
 export type Alerts = components['schemas']['Alerts'];
 export type DismissCall = components['schemas']['DismissCall'];
+export type ListInForce = components['schemas']['ListInForce'];
+export type HotlineFeed = components['schemas']['HotlineFeed'];
 export type GatewayState = components['schemas']['GatewayState'];
 export type Home = components['schemas']['Home'];
 export type Use = components['schemas']['Use'];

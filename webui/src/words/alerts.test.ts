@@ -11,7 +11,7 @@ import { tellAdvice, tellAlert } from './alerts'
 import { learnNames } from './names.svelte'
 
 const ALL = { en, ro, ru }
-const KINDS: Alert['kind'][] = ['bypass', 'new-device', 'burst', 'lists-stale', 'gateway-down', 'history-off', 'helpline-blocked']
+const KINDS: Alert['kind'][] = ['bypass', 'new-device', 'burst', 'lists-stale', 'feed-stale', 'gateway-down', 'history-off', 'helpline-blocked']
 const alert: Alert = {
   id: 'x', kind: 'bypass', priority: 'low', day: '2026-11-22', profile: 'ana', device: 'tablet', device_name: 'Tablet', mac: '',
   of: 'vpn', times: 3, first: 1, last: 2, action: { kind: 'ask', target: '' },
@@ -41,6 +41,13 @@ describe.each(Object.keys(ALL) as Language[])('%s', (language) => {
   it.each(KINDS)('has words for %s', (kind) => {
     const told = tellAlert({ ...alert, kind, of: kind === 'bypass' ? 'vpn' : 'gambling' })
     expect(`${told.title} ${told.about}`).not.toMatch(/alerts\.|\{/)
+  })
+
+  it.each(['refused', 'offline', 'clock', 'behind', 'constructor', ''])('tells of a feed that is %j what to do', (of) => {
+    const stale: Alert = { ...alert, kind: 'feed-stale', of, action: { kind: 'check', target: '' } }
+    const { title, about } = tellAlert(stale)
+    expect(`${title} ${about} ${tellAdvice(stale)}`).not.toMatch(/alerts\.|\{/)
+    expect(tellAdvice(stale) === tellAdvice({ ...stale, of: 'behind' })).toBe(['behind', 'constructor', ''].includes(of))
   })
 
   it.each(['ask', 'update-lists', 'check'])('has advice for %s', (action) => {

@@ -2,12 +2,20 @@
 
 import { has, t } from '../lib/i18n.svelte'
 import type { Alert } from '../lib/schema'
+import { start } from '../lib/session.svelte'
 import { nameOf } from './names.svelte'
 
 /** Ways around the filter that have words of their own, as `guardian alerts` knows them. */
 const BYPASS_KINDS = new Set([
   'doh', 'dot', 'dns', 'dns-first', 'vpn', 'proxy', 'tor', 'relay', 'canary', 'ech', 'unreadable', 'conflict', 'safe-search',
 ])
+
+/** What is wrong with the hotline's feed, by what a parent can do. */
+const FEED_CAUSES = new Set(['refused', 'offline', 'clock', 'behind'])
+
+function feedKey(alert: Alert): string {
+  return `feed-stale_${FEED_CAUSES.has(alert.of) ? alert.of : 'behind'}`
+}
 
 function kindOf(alert: Alert): string {
   return BYPASS_KINDS.has(alert.of) ? alert.of : 'other'
@@ -23,6 +31,9 @@ export function tellAlert(alert: Alert): { title: string; about: string } {
     const kind = kindOf(alert)
     return { title: t(`alerts.kind_${kind}`), about: t(`alerts.kind_${kind}_about`) }
   }
+  if (alert.kind === 'feed-stale') {
+    return { title: t(`alerts.${feedKey(alert)}`), about: t(`alerts.${feedKey(alert)}_about`) }
+  }
   return { title: t(`alerts.${alert.kind}`, { name: nameOf(tagOf(alert)) }), about: t(`alerts.${alert.kind}_about`) }
 }
 
@@ -35,6 +46,10 @@ export function tellAdvice(alert: Alert): string {
     case 'update-lists':
       return t('alerts.update_text')
     case 'check': {
+      if (alert.kind === 'feed-stale') {
+        const support = start()?.support
+        return t(`alerts.check_${feedKey(alert)}`) + (support ? ` ${t('session.support', { support })}` : '')
+      }
       const key = `alerts.check_${alert.kind}`
       return t(has(key) ? key : 'alerts.check_other')
     }
