@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from guardian.allocator import return_large_blocks
 from guardian.blocklist.image import Image
 from guardian.blockpage import LegalNotice
 from guardian.config import Config
@@ -65,6 +66,7 @@ class HotlineLists:
         from guardian.hotline.feed_state import feed_folder, read_current
         from guardian.hotline.listed import GuardedNames, Keys, open_listed
 
+        return_large_blocks()
         if self._guarded is None:
             self._guarded = GuardedNames(*load_protected())
         if self._keys is None:

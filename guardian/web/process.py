@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import logging
 import math
 import signal
@@ -17,6 +16,7 @@ from typing import Any
 
 import h11
 
+from guardian.allocator import return_large_blocks
 from guardian.config import Config, Endpoint, load_config
 from guardian.errors import GuardianError
 from guardian.store.accounts import is_claimed
@@ -41,9 +41,6 @@ STOP_SECONDS = 1
 BACKLOG = 64
 UNHEARD_MILLISECONDS = 30_000
 TICK_SECONDS = 1.0
-LARGE_BLOCK = 256 * 1024  # bytes
-ARENAS = 1  # of the C library: its default is eight a core, each with memory of its own, for threads that seldom meet
-_M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8  # malloc.h
 
 
 class Connection(H11Protocol):
@@ -202,7 +199,7 @@ class Process:
 
     async def run(self, on_ready: Callable[[], None] = lambda: None) -> None:
         """Serve from start to end; `on_ready` is called when it listens. Raises GuardianError when it cannot."""
-        return_memory()
+        return_large_blocks()  # each sign-in takes 16 MB for a moment
         config = self.console.config
         if not is_claimed(self.console.store):
             make_claim_code(config)
@@ -301,17 +298,6 @@ class Process:
             self._watch_feed(config)
         logging.getLogger().setLevel(config.log_level.upper())
         log.info("event=reloaded")
-
-
-def return_memory() -> None:
-    """Make the C library give large blocks back at once: each sign-in takes 16 MB for a moment.
-
-    glibc stops doing so after the first such block, unless it is told a fixed size; musl always does.
-    """
-    library = ctypes.CDLL(None)
-    if hasattr(library, "mallopt"):
-        library.mallopt(_M_MMAP_THRESHOLD, LARGE_BLOCK)
-        library.mallopt(_M_ARENA_MAX, ARENAS)
 
 
 def open_sockets(endpoints: tuple[Endpoint, ...]) -> list[socket.socket]:

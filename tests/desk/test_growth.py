@@ -64,7 +64,8 @@ def test_in_a_new_epoch_all_entries_are_new_to_routers() -> None:
     growth = Growth({})
     _publish(growth, 1, 5000, 0, NOW)
     change = _publish(growth, 2, 10, 5000, NOW + 60, new_epoch=True)
-    assert (change.added, change.removed) == (10, 0) and "5,010 additions are more than the 500" in change.consent_reason
+    assert (change.added, change.removed) == (10, 0)
+    assert "5,010 additions are more than the 500" in change.consent_reason
 
 
 def test_a_small_list_needs_no_consent_in_a_new_epoch() -> None:
