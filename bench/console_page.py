@@ -20,7 +20,7 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-SLOWDOWN, LOADS = 6, 5
+SLOWDOWN, LOADS = 6, 9
 WAIT_MILLISECONDS = 30_000
 SETTLE_MILLISECONDS = 1500  # what comes that late still counts
 START_MILLISECONDS = 2000  # a new window loads pages of Chromium's own, on the same two cores
