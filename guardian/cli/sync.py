@@ -155,7 +155,8 @@ def _print_feed(state: FeedState, gateway: _Gateway | None) -> None:
     for list_id, one in state.lists.items():
         word, style = ("current", "green") if not one.code else ("kept" if one.serial else "missing", "yellow")
         parts = [f"serial {one.serial}, {_format_age(state.checked - one.created)} old"] if one.serial else []
-        print(f"{list_id:{width}}  {paint(f'{word:9}', style)}  {one.entries:>9,}  {'; '.join([*parts, one.error])}")
+        parts += [one.error] if one.error else []
+        print(f"{list_id:{width}}  {paint(f'{word:9}', style)}  {one.entries:>9,}  {'; '.join(parts)}".rstrip())
     if state.code:
         print(paint(f"the hotline's feed: {state.error}; what is in force stays", "red"))
     if state.clock_behind > 0:

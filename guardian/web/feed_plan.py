@@ -100,6 +100,10 @@ class FeedPlan:
         elif self._is_for_hint:  # a mirror that is behind: soon it is there
             self._hint_due = now + self._find_pause(self._hint_looks - 1, pace.longest_retry)
 
+    def hurry(self, now: float) -> None:
+        """The wall clock was set: a look by the wrong time may have been refused, or be dated years ago."""
+        self._poll_due = min(self._poll_due, now + self._chance.uniform(0, self._pace.start))
+
     def note(self, version: int, now: float) -> None:
         """Somebody else has looked (`guardian sync` by hand or by the clock), and all was well."""
         self._is_for_hint = False

@@ -29,6 +29,7 @@ END_SECONDS = 2.0  # for a sync to end when it is asked to
 STATE_SECONDS = 30.0  # between two looks at the file that others may write
 FRESH_SECONDS = 86400.0
 AGAIN_SECONDS = 60.0  # after a mistake of ours
+CLOCK_SECONDS = 600.0  # by which the wall clock was set when that is news: a router begins in 1970
 SYNC_NICE = 10
 
 
@@ -55,6 +56,7 @@ class FeedWatch:
         self._tasks: list[asyncio.Task[None]] = []
         self._stamp = self._read_stamp()
         self._known = self._load()
+        self._clock_ahead = time.time() - time.monotonic()
         age = time.time() - self._known.succeeded  # below 0: the clock of a router that has just started
         self._plan = FeedPlan(
             self._settings.poll_hours * 3600,
@@ -100,6 +102,7 @@ class FeedWatch:
                 await asyncio.wait_for(self._wake.wait(), min(wait, STATE_SECONDS))
             self._wake.clear()
             self._note_others()
+            self._note_clock()
 
     async def _look(self) -> None:
         before = self._known
@@ -146,6 +149,14 @@ class FeedWatch:
         before = self._known
         if self._read_state() and self._known.succeeded != before.succeeded:
             self._plan.note(self._known.version, time.monotonic())
+
+    def _note_clock(self) -> None:
+        """Look soon when the wall clock was set."""
+        ahead = time.time() - time.monotonic()
+        if abs(ahead - self._clock_ahead) > CLOCK_SECONDS:
+            log.info("event=clock-set seconds=%.0f", ahead - self._clock_ahead)
+            self._plan.hurry(time.monotonic())
+        self._clock_ahead = ahead  # a clock that is slewed is not set
 
     def _read_state(self) -> bool:
         """Read the state if it was written since, and tell the pages; return whether it was."""

@@ -20,7 +20,9 @@ from typing import Any
 import pytest
 
 from guardian.blocklist.addresses import build_table, parse_network
+from guardian.blocklist.feed_base import Base
 from guardian.blocklist.image import Image
+from guardian.blocklist.tag_table import TagTable
 from guardian.catalogue import load_catalogue
 from guardian.catalogue.starter import compile_starter
 from guardian.config import Config, DnsConfig, Endpoint, FilterConfig, UpstreamConfig
@@ -35,6 +37,7 @@ from guardian.filter.tcp import Answer
 from guardian.filter.watchdog import Watchdog
 from guardian.gateway import flows
 from guardian.gateway.flows import FlowFilter, Surroundings, find_listener, is_interface, is_other, says_else
+from guardian.hotline.listed import GuardedNames, JoinedLists, Keys, ListedNames
 from guardian.names import parse_name
 from guardian.policy.compile import Policy, compile_policy
 from guardian.policy.model import Action, Device, Household, Kind, Profile, Rule, Schedule, Window
@@ -43,6 +46,7 @@ from guardian.policy.usage import Usage
 from guardian.store.history_record import Recorder
 from guardian.store.slots import load_slots
 from tests.gateway.product import compile_starter_image
+from tests.hotline.listed_feed import make_base, make_tags
 from tests.netns.namespaces import inside, run
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC).timestamp()
@@ -104,6 +108,20 @@ def test_lists_are_others_when_they_were_compiled_anew() -> None:
     assert not is_other(LISTS, again)
     later = Image(compile_starter(load_catalogue(), bytes(range(16)), LISTS.created + 1).to_bytes())
     assert is_other(LISTS, later)
+
+
+def test_a_feed_of_another_serial_is_another_list() -> None:
+    """Running flows that an earlier gateway let through are judged anew after it."""
+
+    def make(serial: int) -> JoinedLists:
+        base = Base(make_base(listed=["listed-1.example"]))
+        tags = TagTable(make_tags(base, [("d", "listed-1.example", 0)], serial=serial))
+        return JoinedLists(LISTS, ListedNames(base, [tags], GuardedNames((), ()), Keys()))
+
+    first, same = make(1), make(1)
+    same.listed.tables[0].created = first.listed.tables[0].created
+    assert not is_other(first, same)
+    assert is_other(first, make(2)) and is_other(LISTS, first)
 
 
 def test_where_redirected_dns_goes() -> None:

@@ -102,6 +102,19 @@ def test_a_hint_spreads_the_looks_of_all_routers() -> None:
     assert mean(waits) == pytest.approx(150, rel=0.1)
 
 
+def test_when_the_clock_was_set_it_looks_within_a_minute() -> None:
+    for seed in range(100):
+        router = Router(seed)
+        router.live(HOUR)
+        last = router.looks[-1]
+        router.plan.hurry(router.now)
+        assert router.live(61)[0] - last >= PACE.least_pause
+        assert min(gaps(router.live(24 * HOUR))) >= POLL / 2, "and then as before"
+    router.now = router.looks[-1] + 1
+    router.plan.hurry(router.now)
+    assert router.plan.due == pytest.approx(router.looks[-1] + PACE.least_pause, abs=60), "never twice in a minute"
+
+
 def test_an_urgent_hint_is_followed_at_once() -> None:
     router = Router()
     router.live(HOUR)

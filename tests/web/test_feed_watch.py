@@ -133,6 +133,25 @@ def test_it_looks_soon_after_the_start_and_tells_the_pages(place: Place) -> None
     drive(act)
 
 
+def test_a_clock_that_was_set_makes_it_look_again(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A router starts in 1970: what its first look has written down is dated before all lists."""
+    monkeypatch.setattr(feed_watch, "STATE_SECONDS", 0.1)
+
+    async def act() -> None:
+        async with watching(place):
+            await place.until(lambda: place.changes)
+            clock = time.time
+            for ahead, looks in ((30.0, 1), (56 * 365 * 86400.0, 2)):
+                with monkeypatch.context() as patch:
+                    patch.setattr(feed_watch.time, "time", lambda ahead=ahead: clock() + ahead)
+                    await asyncio.sleep(0.5)
+                    await place.until(lambda looks=looks: len(place.looks()) == looks)
+                    await asyncio.sleep(0.5)
+                    assert len(place.looks()) == looks, "it was set once"
+
+    drive(act)
+
+
 def test_a_hint_makes_it_look_and_a_known_one_does_not(place: Place) -> None:
     async def act() -> None:
         async with watching(place) as watch:
