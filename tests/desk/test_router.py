@@ -97,6 +97,19 @@ def test_a_box_follows_all_that_happens_at_the_desk(desk: FeedDesk, box: Box) ->
     state = box.update(desk.now)
     assert (state.code, box.blocks("listed-500.example")) == ("", True)
 
+    # a new epoch of a large list: nobody can compare it with the one before, so other people agree again
+    begun = encode_build(begin_epoch(load_builds(desk.folder)["default"], desk.now))
+    write_file(desk.folder / place_of("default"), begun)
+    desk.prepare("ana")
+    standing = desk.sign("maria")
+    assert standing.waits_for_consent == (LIST,)
+    with desk.repository.locked():
+        standing = consent(desk.repository, desk.desk, desk.signer("elena"), "a new quarter", desk.now)
+    desk.release(standing)
+    state = box.update(desk.now)
+    assert not state.troubles() and state.epoch == load_builds(desk.folder)["default"].epoch.name
+    assert box.blocks("listed-500.example")
+
 
 def test_a_box_refuses_what_the_desk_would_have_asked_consent_for(
     desk: FeedDesk, box: Box, monkeypatch: pytest.MonkeyPatch
