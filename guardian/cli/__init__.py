@@ -20,7 +20,7 @@ OK, FAILED, USAGE = 0, 1, 2
 INTERRUPTED = 130  # as shells count: 128 + SIGINT
 
 COMMANDS = {
-    "run": "start everything on this machine: the gateway, and list updates",
+    "run": "start everything on this machine: gateway, console, list updates",
     "gateway": "start the DNS gateway alone (for systemd and procd)",
     "web": "serve the parents' console: pages and API",
     "sync": "fetch, verify and compile the lists, then exit",
@@ -39,7 +39,7 @@ COMMANDS = {
 _USAGE = """\
 usage: guardian COMMAND [--config FILE] ...
 
-A parental-control DNS filter for the home.
+A parental-control filter for the home.
 
 commands:
 {commands}
