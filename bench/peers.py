@@ -192,13 +192,13 @@ class Server:
 
     def memory(self) -> Memory:
         """Return the memory of the process now."""
-        rollup = _read_smaps(Path(f"/proc/{self.pid}/smaps_rollup"), ())
+        rollup = read_smaps(Path(f"/proc/{self.pid}/smaps_rollup"), ())
         images = tuple(str(path.resolve()) for path in self.peer.image_files())
-        mapped = _read_smaps(Path(f"/proc/{self.pid}/smaps"), images) if images else Memory(0, 0, 0)
+        mapped = read_smaps(Path(f"/proc/{self.pid}/smaps"), images) if images else Memory(0, 0, 0)
         return rollup._replace(mapped=mapped.private)
 
 
-def _read_smaps(path: Path, only: tuple[str, ...]) -> Memory:
+def read_smaps(path: Path, only: tuple[str, ...]) -> Memory:
     """Sum a smaps file; `only` keeps the mappings of these files."""
     sums = {"Rss": 0, "Pss": 0, "Private_Clean": 0, "Private_Dirty": 0}
     taken = True

@@ -7,14 +7,18 @@ of the settings file, as `--config`, $GUARDIAN_CONFIG and the default give it.
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import os
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 from typing import NoReturn, TextIO
 
 from guardian import __version__
+from guardian.bundled import add_bundled
 from guardian.errors import ConfigError, GuardianError
+from guardian.small_asyncio import import_asyncio
 
 OK, FAILED, USAGE = 0, 1, 2
 INTERRUPTED = 130  # as shells count: 128 + SIGINT
@@ -54,9 +58,19 @@ The settings are read from --config FILE, else from the file that $GUARDIAN_CONF
 exit codes: 0 all is well; 1 what was asked for failed; 2 wrong usage or settings
 """
 
+# What the machine may refuse to whoever types a command, and what to do.
+_ADVICE = {
+    errno.EACCES: "run it as root, or as Guardian's own user",
+    errno.EPERM: "run it as root, or as Guardian's own user",
+    errno.EROFS: "the disk takes no writes; see `guardian doctor`",
+    errno.ENOSPC: "the disk is full; see `guardian doctor`",
+    errno.EDQUOT: "the disk is full; see `guardian doctor`",
+}
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0 done, 1 failed, 2 wrong usage or settings, 130 interrupted."""
+    add_bundled()
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         code = _dispatch(words)
@@ -74,6 +88,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader (`head`, `less`) has seen enough; what Python flushes at exit must not complain again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
+    except OSError as error:
+        if error.errno not in _ADVICE or not error.filename:
+            raise  # not the machine's state, but a mistake of ours
+        print(f"guardian: {error.filename}: {error.strerror}: {_ADVICE[error.errno]}", file=sys.stderr)
+        return FAILED
     return code
 
 
@@ -88,7 +107,7 @@ def _dispatch(words: list[str]) -> int:
     name = words[0]
     if name not in COMMANDS:
         return _refuse(name)
-    module = importlib.import_module(f"guardian.cli.{name}")
+    module = _load(name)
     parser = Parser(
         prog=f"guardian {name}",
         description=(module.__doc__ or COMMANDS[name]).strip(),
@@ -108,6 +127,17 @@ def _dispatch(words: list[str]) -> int:
 
     args.config = find_config(args.config)
     return int(module.run(args))
+
+
+def _load(name: str) -> ModuleType:
+    if name == "gateway":  # before anything of it imports asyncio
+        import_asyncio()
+    try:
+        return importlib.import_module(f"guardian.cli.{name}")
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith("guardian."):
+            raise
+        raise GuardianError(f"'guardian {name}' is not part of this installation") from None
 
 
 def _bring_forward(words: list[str]) -> list[str]:

@@ -16,10 +16,10 @@ import sys
 from collections.abc import Iterator
 
 from guardian.cli import OK, USAGE, paint
-from guardian.config import Config, Upstream, load_config
+from guardian.config import Config, Settings, Upstream, load_settings
 from guardian.errors import ConfigError, ListError, Problem, TextError
 from guardian.policy.model import Catalogue, Household
-from guardian.typed_yaml import suggest
+from guardian.typed_yaml import Locate, suggest
 
 
 class Report:
@@ -43,9 +43,10 @@ def run(args: argparse.Namespace) -> int:
     """Look at everything; return the exit code."""
     report = Report()
     catalogue = _check_catalogue(report)
-    config = _check_config(report, args.config)
-    if config is not None:
-        _check_files(report, config, args.config)
+    settings = _check_settings(report, args.config)
+    if settings is not None:
+        config = settings.config
+        _check_files(report, config, settings.locate)
         if catalogue is not None:
             _check_households(report, config, catalogue)
             _check_image(report, config)
@@ -86,28 +87,33 @@ def _check_catalogue(report: Report) -> Catalogue | None:
     return catalogue
 
 
-def _check_config(report: Report, path: str) -> Config | None:
+def _check_settings(report: Report, path: str) -> Settings | None:
     try:
-        config = load_config(path)
+        settings = load_settings(path)
     except ConfigError as error:
         report.add(error)
         return None
     report.notes.append(f"settings: {path}")
-    return config
+    if settings.config.provisioning:
+        report.notes.append(f"provider: {settings.config.provider}, {settings.config.provisioning}")
+    report.notes += [f"{note.where}: note: {note.message}" for note in settings.notes]
+    return settings
 
 
-def _check_files(report: Report, config: Config, path: str) -> None:
+def _check_files(report: Report, config: Config, locate: Locate) -> None:
     """Look at what the settings point at."""
     from guardian.catalogue import load_sources
-    from guardian.typed_yaml import Locate, compose, read_text
 
-    locate = Locate(path, compose(read_text(path), path), {})
     for file, what, place in _needed_files(config):
         try:
             with open(file, "rb"):
                 pass
         except OSError as error:
             report.problems.append(Problem(locate(*place), f"{what} cannot be read: {file}: {error.strerror}"))
+    if config.web.claim_code and not os.path.exists(config.web.claim_code):
+        # An image is checked on the machine that builds it: the code comes to the box in the factory.
+        where = locate("web", "claim_code")
+        report.notes.append(f"{where}: note: no claim code yet: the box's own belongs into {config.web.claim_code}")
     try:
         sources = load_sources(config.lists.sources).values()
     except ConfigError as error:
@@ -124,6 +130,15 @@ def _needed_files(config: Config) -> Iterator[tuple[str, str, tuple[str | int, .
     """Yield (file, what it is, where the settings name it)."""
     for index, entry in enumerate(config.lists.mandatory):
         yield entry.file, f"the mandatory list '{entry.name}'", ("lists", "mandatory", index, "file")
+    hotline = config.hotline
+    files = (
+        (hotline.root, "the hotline's root of trust", ("hotline", "root")),
+        (hotline.push.password, "the password of the broker", ("hotline", "push", "password")),
+        (hotline.push.ca, "the CA of the broker", ("hotline", "push", "ca")),
+        (hotline.push.certificate, "the certificate for the broker", ("hotline", "push", "certificate")),
+        (hotline.push.key, "the key for the broker", ("hotline", "push", "key")),
+    )
+    yield from (entry for entry in files if entry[0])
     groups: list[tuple[tuple[str | int, ...], tuple[Upstream, ...]]] = [
         (("upstreams", "servers"), config.upstreams.servers),
         (("upstreams", "bootstrap"), config.upstreams.bootstrap),

@@ -3,6 +3,7 @@ feed, clock, memory, and what the flow filter needs of this machine.
 
   guardian doctor                   one line a finding, with what to do
   guardian doctor --json            for programs
+  guardian doctor --support         codes and counts that name nothing of the home, for a provider's support
   sudo guardian doctor              also sees which program holds a port, and the packet filter
 
 Exit code 0: nothing is broken (warnings may be there). 1: something is.
@@ -30,20 +31,26 @@ from guardian.cli.doctor_machine import (
     WARN,
     Finding,
     check_clock,
+    check_gateway_clock,
     check_memory,
     check_port,
     check_resolved,
     check_routers,
 )
 from guardian.cli.doctor_machine import OK as FINE
-from guardian.config import Config, Endpoint, Upstream, load_config
+from guardian.cli.doctor_support import make_report
+from guardian.cli.health import ask_health
+from guardian.config import Config, Endpoint, Upstream, load_settings
 from guardian.errors import ConfigError, FormError, GuardianError, ListError, UpstreamError
+from guardian.interfaces import fit_to_interfaces, list_absent
 from guardian.names import parse_name
 
 OLD_IMAGE = 7 * 86400  # seconds
-LITTLE_SPACE, TOO_LITTLE_SPACE = 64 << 20, 16 << 20  # bytes
+LITTLE_SPACE, TOO_LITTLE_SPACE = 16 << 20, 4 << 20  # bytes: a router has little, and lists are made aside
 QUERY_SECONDS = 3.0
+SUPPORT_SECONDS = 3.0
 TEST_NAME = "example.com"
+_START = "start it: `systemctl start guardian-gateway`, `/etc/init.d/guardian start`, or `guardian run` to try"
 
 _COLOURS = {FINE: "green", WARN: "yellow", FAIL: "red"}
 
@@ -51,6 +58,7 @@ _COLOURS = {FINE: "green", WARN: "yellow", FAIL: "red"}
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `guardian doctor`."""
     parser.add_argument("--json", action="store_true", help="one JSON object for programs")
+    parser.add_argument("--support", action="store_true", help="the same without a name, for a provider's support")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -58,10 +66,13 @@ def run(args: argparse.Namespace) -> int:
     findings = []
     for finding in examine(args.config, time.time()):
         findings.append(finding)
-        if not args.json:
+        if not (args.json or args.support):
             _print(finding)
     broken = [finding for finding in findings if finding.level == FAIL]
-    if args.json:
+    if args.support:
+        health = ask_health(args.config, SUPPORT_SECONDS)
+        print(json.dumps(make_report(findings, health), indent=2))
+    elif args.json:
         checks = [finding._asdict() for finding in findings]
         print(json.dumps({"ok": not broken, "checks": checks}, ensure_ascii=False, indent=2))
     else:
@@ -79,7 +90,7 @@ def _print(finding: Finding) -> None:
 def examine(path: str, now: float) -> Iterator[Finding]:
     """Yield what there is to say of the gateway whose settings are at `path`, the most basic first."""
     try:
-        config = load_config(path)
+        settings = load_settings(path)
     except ConfigError as error:
         first = error.problems[0]
         more = f" (and {len(error.problems) - 1} more)" if len(error.problems) > 1 else ""
@@ -88,6 +99,10 @@ def examine(path: str, now: float) -> Iterator[Finding]:
         yield check_clock(now, _built(), "the day when this program was made")
         return
     yield Finding("settings", FINE, path)
+    for note in settings.notes:
+        yield Finding("settings", WARN, str(note), "take the line out: the provider's file holds")
+    yield from check_interfaces(settings.config)
+    config = fit_to_interfaces(settings.config, link_local=False)
     yield from check_household(config)
     yield from check_state(config)
     yield from check_image(config, now)
@@ -98,6 +113,17 @@ def examine(path: str, now: float) -> Iterator[Finding]:
     yield check_memory()
     yield from check_routers(config.dns.listen, config.filter.wan)
     yield from check_filter(config)
+
+
+def check_interfaces(config: Config) -> Iterator[Finding]:
+    """Tell which interfaces that Guardian should listen on have no address."""
+    for name in list_absent((*config.dns.listen, *config.block.page, *config.web.listen)):
+        yield Finding(
+            "interface",
+            FAIL,
+            f"'{name}' is not there, or has no address to listen on",
+            "see `ip address`; Guardian listens there as soon as it has one, without a restart",
+        )
 
 
 def _built() -> float:
@@ -114,7 +140,10 @@ def check_household(config: Config) -> Iterator[Finding]:
         household = find_household(config, load_catalogue(names=False))
         is_saved = load_household(config.settings) is not None
     except ConfigError as error:
-        yield Finding("household", FAIL, str(error.problems[0]), "correct it; `guardian check` lists every problem")
+        advice = "correct it; `guardian check` lists every problem"
+        if error.problems[0].where == config.settings:
+            advice = "see docs/life.md; `guardian household import FILE` puts a backup in its place"
+        yield Finding("household", FAIL, str(error.problems[0]), advice)
         if "time zone" in str(error):
             yield Finding(
                 "time zone", FAIL, "a time zone cannot be read", "install tzdata, or write it as in POSIX: EET-2EEST"
@@ -139,10 +168,18 @@ def check_household(config: Config) -> Iterator[Finding]:
 
 def check_state(config: Config) -> Iterator[Finding]:
     """Look at the folders that Guardian writes to."""
+    from guardian.store.room import FULL, READ_ONLY, look_at_room
+
     for folder in dict.fromkeys(map(os.path.dirname, (config.settings, config.lists.image, config.history.path))):
         existing = folder
         while not os.path.exists(existing):
             existing = os.path.dirname(existing)
+        room = look_at_room(existing)
+        if room.state:
+            what = "is read-only" if room.state == READ_ONLY else f"has no room left ({room.free >> 10} KB)"
+            advice = "make room" if room.state == FULL else "restart the machine; if it stays, its storage is worn out"
+            yield Finding("state", FAIL, f"the disk of {folder} {what}: nothing can be saved", advice)
+            continue
         if not os.path.isdir(existing) or not os.access(existing, os.W_OK | os.X_OK):
             advice = f"give it to the user of the service (`chown`); this check ran as user {os.geteuid()}"
             yield Finding("state", FAIL, f"{existing} cannot be written", advice)
@@ -188,7 +225,7 @@ def check_gateway(config: Config) -> Iterator[Finding]:
     try:
         status = send(config.control.socket, "status")
     except NotRunningError as error:
-        yield Finding("gateway", FAIL, str(error), "start it: `systemctl start guardian`, or `guardian run` to try")
+        yield Finding("gateway", FAIL, str(error), _START)
         for endpoint in config.dns.listen:
             yield check_port(endpoint, "udp", "dns.listen")
             yield check_port(endpoint, "tcp", "dns.listen")
@@ -201,6 +238,7 @@ def check_gateway(config: Config) -> Iterator[Finding]:
     yield Finding("gateway", FINE, f"version {status.get('version', '?')} runs")
     for endpoint in config.dns.listen:
         yield ask_gateway(endpoint, config.local.name)
+    yield from check_gateway_clock(status.get("clock"))
     yield from check_enforced(config, status)
 
 

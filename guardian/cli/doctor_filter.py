@@ -219,6 +219,8 @@ def check_kernel(settings: FilterConfig) -> Iterator[Finding]:
         yield Finding("filter kernel", FAIL, "there is no `nft`, which loads the filter's rules", advice)
         return
     yield from _check_queue_form()
+    if settings.offload:
+        yield _check_flowtable()
     refusal = nftables.check(render_table(_sample_plan(settings), with_queue=False))
     if not refusal:
         yield Finding("filter kernel", OK, "the kernel takes the filter's rules")
@@ -240,6 +242,14 @@ def _check_queue_form() -> Iterator[Finding]:
         )
     else:
         yield _missing("`queue` of nft, and NFQUEUE of iptables", "CONFIG_NFT_QUEUE", "kmod-nft-queue")
+
+
+def _check_flowtable() -> Finding:
+    if not nftables.check(render_table(Plan(("lo",), 0, fails_open=True, offload=("lo",)), with_queue=False)):
+        return Finding("filter offload", OK, "the kernel has flowtables: long connections can take the fast path")
+    message = "'filter.offload' is on, but this kernel has no flowtables: the rules are loaded without"
+    advice = "on OpenWrt install kmod-nft-offload; elsewhere a kernel with CONFIG_NFT_FLOW_OFFLOAD; or turn it off"
+    return Finding("filter offload", WARN, message, advice)
 
 
 def _missing(what: str, option: str, package: str) -> Finding:

@@ -12,9 +12,11 @@ import os
 import re
 import socket
 import sys
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
 
+from guardian.clock import State
 from guardian.config import Endpoint
 
 OK, WARN, FAIL = "ok", "warn", "fail"
@@ -175,6 +177,20 @@ def check_clock(now: float, floor: float, what: str) -> Finding:
             "set it (`timedatectl set-ntp true`, or the router's NTP); hours, lists and certificates hang on it",
         )
     return Finding("clock", OK, f"the clock is later than {what}")
+
+
+def check_gateway_clock(clock: Mapping[str, Any] | None) -> Iterator[Finding]:
+    """Tell when the gateway does not believe the clock; `clock` is as in its status, None from an older gateway."""
+    if clock is None or clock["state"] == State.SET.value:
+        return
+    advice = "let this machine reach its time servers (NTP, port 123); their names: 'local.time_servers'"
+    if clock["state"] == State.WAITING.value:
+        message = f"nobody has set the clock yet ({clock['doubt']}): profiles with hours or minutes are closed"
+        yield Finding("time", WARN, message, f"wait a minute; if it stays, {advice}")
+    else:
+        moment = datetime.fromtimestamp(clock["now"], UTC).strftime("%Y-%m-%d %H:%M UTC")
+        message = f"no time comes from the internet: by the box's memory it is {moment}, and hours follow that"
+        yield Finding("time", FAIL, message, advice)
 
 
 def check_routers(endpoints: Iterable[Endpoint], wan: Iterable[str], proc: str = "/proc") -> Iterator[Finding]:

@@ -77,6 +77,7 @@ def _check_offloading(ruleset: Ruleset, openwrt_options: list[str]) -> Iterator[
     else:
         message = f"OpenWrt's firewall is set to hand connections to a fast path ({', '.join(openwrt_options)})"
     advice = openwrt if openwrt_options or "fw4" in tables else f"take its `flow add` rules away; on OpenWrt {openwrt}"
+    advice += "; Guardian has a fast path of its own for what it has judged: 'filter.offload: yes'"
     yield Finding("offloading", FAIL, message, advice)
 
 

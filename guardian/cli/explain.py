@@ -72,9 +72,12 @@ def run(args: argparse.Namespace) -> int:
     household = _find_household(config, args.household, catalogue)
     image, lists_from = _open_lists(config, catalogue)
     now = _read_time(args.at, household)
+    clock_unset = False
+    if config is not None and args.at is None:
+        now, clock_unset = _ask_clock(config, now)
     usage, usage_error = _load_usage(config)
     lists, authorities = _add_feed(config, catalogue, image, names)
-    policy = compile_policy(household, catalogue, lists, usage)
+    policy = compile_policy(household, catalogue, lists, usage, clock_unset=clock_unset)
     asker = _find_profile(household, args.profile) if args.profile else _find_device(household, args.device)
     posture = (
         posture_of_profile(policy, asker.profile, now)
@@ -157,6 +160,20 @@ def _load_usage(config: Config | None) -> tuple[Usage, str]:
     except HistoryError as error:
         return usage, str(error)
     return usage, ""
+
+
+def _ask_clock(config: Config, now: float) -> tuple[float, bool]:
+    """What time it is for the running gateway, and whether it waits for the time; without one, `now`."""
+    from guardian.clock import State
+    from guardian.control import send
+    from guardian.errors import GuardianError
+
+    try:
+        told = send(config.control.socket, "clock", reply_seconds=2.0)
+        state = State(told["state"])
+        return (now if state is State.SET else float(told["now"])), state is State.WAITING
+    except (GuardianError, KeyError, ValueError):  # none runs, or an older one
+        return now, False
 
 
 def _read_time(text: str | None, household: Household) -> float:

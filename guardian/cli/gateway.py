@@ -3,6 +3,7 @@
 It needs CAP_NET_BIND_SERVICE for port 53 and nothing else. SIGHUP reloads, SIGTERM ends it.
 
   guardian gateway --config /etc/guardian/guardian.yaml
+  guardian gateway --replace                 in the place of one that runs: it is made to leave
   guardian gateway --reload                  settings, household and lists are read again; a bad file changes nothing
   guardian gateway --flush example.com       forget cached answers of a name and all below it; --flush all: everything
 """
@@ -13,9 +14,13 @@ import argparse
 import asyncio
 import gc
 import logging
+import os
 import sys
 
-from guardian.config import Config, load_config
+from guardian.config import Config, load_settings
+from guardian.supervisor import Generation, find_supervisor, keep_telling
+
+log = logging.getLogger(__name__)
 
 GARBAGE_THRESHOLDS = (10_000, 20, 50)  # rarer than Python's: a full collection walks every kept answer
 
@@ -25,20 +30,30 @@ SWITCH_SECONDS = 0.0005  # after which the history's thread gives way; Python's 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `guardian gateway`."""
     what = parser.add_mutually_exclusive_group()
+    what.add_argument("--replace", action="store_true", help="make the gateway that runs leave, and take its place")
     what.add_argument("--reload", action="store_true", help="let the running gateway read everything again")
     what.add_argument("--flush", metavar="NAME", help="let the running gateway forget cached answers; 'all' for all")
 
 
 def run(args: argparse.Namespace) -> int:
     """Serve until told to stop, or hand a wish to the gateway that runs."""
-    config = load_config(args.config)
+    settings = load_settings(args.config)
+    config = settings.config
     if args.reload or args.flush:
         return tell(config, args.flush)
     from guardian.gateway.secrecy import forbid_dumps
+    from guardian.home import make_state
 
     start_logging(config.log_level)
+    for note in settings.notes:
+        log.warning("event=setting-overruled where=%s what=%r", note.where, note.message)
     forbid_dumps()
-    asyncio.run(serve(config, args.config))
+    make_state(config)
+    claim = Generation.take(f"{os.path.dirname(config.control.socket)}/gateway.generation", "gateway", args.replace)
+    try:
+        asyncio.run(serve(config, args.config, claim))
+    finally:
+        claim.close()
     return 0
 
 
@@ -55,19 +70,28 @@ def tell(config: Config, name: str | None) -> int:
     return 0
 
 
-async def serve(config: Config, path: str) -> None:
-    """Run one gateway from start to end."""
+async def serve(config: Config, path: str, claim: Generation) -> None:
+    """Run one gateway from start to end, or until another one claims its place."""
     from guardian.gateway import Gateway
     from guardian.gateway.secrecy import tell_failure
 
-    asyncio.get_running_loop().set_exception_handler(tell_failure)
-    gateway = Gateway(config, path)
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(tell_failure)
+    supervisor = find_supervisor(os.environ)
+    gateway = Gateway(config, path, supervisor)
     await gateway.start()
     gc.collect()
     gc.freeze()  # what lives for ever is not looked at again
     gc.set_threshold(*GARBAGE_THRESHOLDS)
     sys.setswitchinterval(SWITCH_SECONDS)
-    await gateway.run()
+    supervisor.ready()
+    beside = [loop.create_task(keep_telling(supervisor)), loop.create_task(claim.watch(gateway.stop))]
+    try:
+        await gateway.run()
+    finally:
+        for task in beside:
+            task.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
 
 
 def start_logging(level: str) -> None:

@@ -30,6 +30,7 @@ from guardian.config import Config, Endpoint, load_config
 from guardian.control import send
 from guardian.errors import GuardianError
 from guardian.home import make_state
+from guardian.interfaces import fit_to_interfaces
 
 if TYPE_CHECKING:
     from guardian.web.feed_plan import FeedPlan
@@ -102,7 +103,7 @@ class Supervisor:
             self._gateway = self._start("gateway")
             if not welcomed and self._wait_until_up(self._gateway):
                 is_served = self._start_console()
-                print(welcome(self._config, self._path, is_served), flush=True)
+                print(welcome(fit_to_interfaces(self._config, link_local=False), self._path, is_served), flush=True)
                 welcomed = True
             self._watch(self._gateway)
             if self._stopping:
@@ -302,7 +303,7 @@ def describe_end(code: int) -> str:
 def welcome(config: Config, path: str, has_console: bool = False) -> str:
     """Return what a person who started it reads: that it runs, where the console is, and what to try."""
     lines = list(describe_console(config)) if has_console else []
-    lines += [f"Guardian answers DNS on {', '.join(map(str, config.dns.listen))}. Try:", ""]
+    lines += [f"Guardian answers DNS on {', '.join(map(str, config.dns.listen)) or 'no address yet'}. Try:", ""]
     lines += [f"  {command}" + (f"   # {what}" if what else "") for command, what in suggest(config, path)]
     lines += ["", f"State is kept in {config.state}. Ctrl-C ends it."]
     return "\n".join(lines)
@@ -314,6 +315,8 @@ def describe_console(config: Config) -> Iterator[str]:
     from guardian.store.console import ConsoleStore
     from guardian.web.claim import make_claim_code
 
+    if not config.web.listen:  # its interface has no address yet
+        return
     host, port = reach(config.web.listen[0])
     scheme = "https" if config.web.tls.enabled else "http"
     yield f"The parents' console: {scheme}://{f'[{host}]' if ':' in host else host}:{port}/"
@@ -328,6 +331,9 @@ def suggest(config: Config, path: str) -> Iterator[tuple[str, str]]:
     from guardian.home import find_household
 
     guardian = find_program()
+    if not config.dns.listen:
+        yield f"{guardian} doctor", "why nothing listens"
+        return
     settings = f"--config {os.path.relpath(path)}"
     endpoint = config.dns.listen[0]
     dig = f"dig @{endpoint.host}" + (f" -p {endpoint.port}" if endpoint.port != 53 else "")

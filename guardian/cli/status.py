@@ -2,49 +2,90 @@
 
 guardian status
 guardian status --json | jq .queries
+guardian status --health                 how the box is, and nothing of the home: for a provider's support
+
+Exit code 0: a gateway runs. 1: none does. 2: the settings cannot be read.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
-from guardian.cli import paint
+from guardian.cli import FAILED, OK, USAGE, paint
+from guardian.cli.health import NOT_RUNNING, SETTINGS, SILENT, ask_health, make_health
+from guardian.clock import State
 from guardian.config import Config, load_config
-from guardian.control import NotRunningError, send
+from guardian.control import NotRunningError, SilentError, send
+from guardian.errors import ConfigError, GuardianError
 
 OLD_LIST_DAYS = 7
+REPLY_SECONDS = 10.0
+HEALTH_REPLY_SECONDS = 2.5  # bbfdm waits 5 seconds for an answer of ubus, and Python begins slowly on a router
+HEALTH_SECONDS = 10  # then the process is ended: who asks a whole fleet waits for no box whose flash hangs
 SHOWN_TAGS = 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `guardian status`."""
     parser.add_argument("--json", action="store_true", help="one JSON object for programs")
+    parser.add_argument("--health", action="store_true", help="only its `health`, which names nothing of the home")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the status; exit 1 when no gateway runs."""
-    config = load_config(args.config)
+    if args.health:
+        return _tell_health(args.config)
     try:
-        status = send(config.control.socket, "status")
-    except NotRunningError as error:
+        config = load_config(args.config)
+    except ConfigError as error:
+        if not args.json:
+            raise
+        return _tell_none(None, error)
+    try:
+        status = send(config.control.socket, "status", reply_seconds=REPLY_SECONDS)
+    except (NotRunningError, SilentError) as error:
         if args.json:
-            print(json.dumps({"running": False, "error": str(error), "feed": read_feed(config, time.time())}))
-        else:
-            print(f"guardian: {error}", file=sys.stderr)
-        return 1
+            return _tell_none(config, error)
+        print(f"guardian: {error}", file=sys.stderr)
+        return FAILED
     status["running"] = status.pop("ok")
     status["last_day"] = read_last_day(config.history.path, status["now"])
     status["feed"] = read_feed(config, status["now"])
     if args.json:
+        status["health"] = make_health(config, status, status["now"])
         print(json.dumps(status, indent=2))
     else:
         print("\n".join(describe(status)))
-    return 0
+    return OK
+
+
+def _tell_health(path: str) -> int:
+    signal.alarm(HEALTH_SECONDS)
+    try:
+        health = ask_health(path, HEALTH_REPLY_SECONDS)
+    finally:
+        signal.alarm(0)
+    print(json.dumps(health, indent=2))
+    if health["running"]:
+        return OK
+    return USAGE if SETTINGS in health["problems"] else FAILED
+
+
+def _tell_none(config: Config | None, error: GuardianError) -> int:
+    """Print what can be said without a gateway's answer."""
+    now = time.time()
+    why = SETTINGS if config is None else SILENT if isinstance(error, SilentError) else NOT_RUNNING
+    feed = read_feed(config, now) if config is not None else None
+    health = make_health(config, None, now, why)
+    print(json.dumps({"running": False, "error": str(error), "feed": feed, "health": health}, indent=2))
+    return USAGE if config is None else FAILED
 
 
 def describe(status: dict[str, Any]) -> Iterator[str]:
@@ -53,6 +94,7 @@ def describe(status: dict[str, Any]) -> Iterator[str]:
     queries, cache, lists, home = status["queries"], status["cache"], status["lists"], status["household"]
     up = format_age(now - status["started"])
     yield f"{paint('Guardian', 'bold')} {status['version']}, up {up}, listening on {', '.join(status['listen'])}"
+    yield from describe_clock(status.get("clock"))
     share = f" ({100 * queries['blocked'] / queries['total']:.1f} %)" if queries["total"] else ""
     yield f"queries    {queries['total']:,}, blocked {queries['blocked']:,}{share}, made safe {queries['rewritten']:,}"
     if queries["reasons"]:
@@ -74,12 +116,25 @@ def describe(status: dict[str, Any]) -> Iterator[str]:
     yield from describe_filter(status["filter"])
     seen = f"{home['devices_seen']} seen on the network"
     yield f"household  {home['profiles']} profiles, {home['devices']} devices, {seen}"
+    if code := status.get("reloads", {}).get("code"):
+        yield f"reload     {paint(f'the last one changed nothing: {code}', 'red')} (`guardian check` says more)"
     history = status["history"]
     trouble = paint(history["error"], "red") if history["error"] else "ok"
     yield f"history    {trouble}, {format_bytes(history['file_bytes'])}"
     yield from describe_last_day(status["last_day"])
     memory = status["memory"]
     yield f"memory     {format_bytes(memory['private'])} private, {format_bytes(memory['resident'])} resident"
+
+
+def describe_clock(clock: dict[str, Any] | None) -> Iterator[str]:
+    """Yield a line when the time is not known for sure."""
+    if clock is None or clock["state"] == State.SET.value:
+        return
+    if clock["state"] == State.WAITING.value:
+        yield f"clock      {paint('nobody has set it yet', 'yellow')}: what has hours or minutes is closed until then"
+        return
+    moment = datetime.fromtimestamp(clock["now"], UTC).strftime("%Y-%m-%d %H:%M UTC")
+    yield f"clock      {paint('no time comes from the internet', 'red')}: by memory it is {moment}"
 
 
 def read_last_day(path: str, now: float) -> dict[str, Any] | None:
@@ -149,6 +204,7 @@ def read_feed(config: Config, now: float) -> dict[str, Any] | None:
         del made[inner]
     broker = hotline.push.broker
     made |= {"health": health.state, "problem": health.code, "age": health.age, "is_stale": health.is_stale}
+    made["needs_update"] = state is not None and state.needs_update
     return made | {"error": health.error, "broker": str(broker or ""), "push": broker and find_push(broker.port)}
 
 

@@ -1,10 +1,19 @@
-"""The machine's settings: `guardian.yaml` -> Config, every problem with its line.
+"""The machine's settings: `guardian.yaml`, or UCI on OpenWrt, -> Config, every problem with its line.
 
 These are the settings of whoever installs the box (ports, upstreams, places of files). What parents set is the
 household (`guardian.store`). Values only; nothing here opens a socket.
 """
 
-from guardian.config.read import DEFAULT_PATH, find_config, load_config, parse_config, place_files
+from guardian.config.read import (
+    DEFAULT_PATH,
+    Settings,
+    find_config,
+    load_config,
+    load_settings,
+    parse_config,
+    parse_settings,
+    place_files,
+)
 from guardian.config.text import PLAIN, Endpoint, Network, Transport, Upstream, read_upstream
 from guardian.config.values import (
     HOME_NETWORKS,
@@ -48,6 +57,7 @@ __all__ = [
     "Network",
     "OnFailure",
     "QuicMode",
+    "Settings",
     "Strategy",
     "TlsConfig",
     "Transport",
@@ -56,7 +66,9 @@ __all__ = [
     "WebConfig",
     "find_config",
     "load_config",
+    "load_settings",
     "parse_config",
+    "parse_settings",
     "place_files",
     "read_upstream",
 ]

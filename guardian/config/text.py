@@ -18,14 +18,20 @@ from guardian.errors import TextError
 from guardian.names import parse_name
 from guardian.typed_yaml import suggest
 
+LONGEST_LINE = 200  # of a text for people
 Network = IPv4Network | IPv6Network
 
 
 class Endpoint(NamedTuple):
-    """An address and a port to listen on; `host` is an IP literal."""
+    """An address and a port to listen on; `host` is an IP literal, or an interface: all addresses that it has."""
 
     host: str
     port: int
+
+    @property
+    def is_interface(self) -> bool:
+        """Whether `host` is the name of an interface (`guardian.interfaces.fit_to_interfaces`)."""
+        return ":" not in self.host and not self.host.replace(".", "").isdigit()
 
     def __str__(self) -> str:
         return f"{_bracket(self.host)}:{self.port}"
@@ -70,6 +76,27 @@ def read_endpoint(default_port: int) -> Callable[[str], Endpoint]:
         return Endpoint(read_address(host), port or default_port)
 
     return read
+
+
+def read_listener(default_port: int) -> Callable[[str], Endpoint]:
+    """Return a reader of what `read_endpoint` reads, and of interfaces: `br-lan:53`, `br-lan`."""
+
+    def read(text: str) -> Endpoint:
+        host, port = _split_port(text)
+        return Endpoint(_read_place(host), port or default_port)
+
+    return read
+
+
+def _read_place(text: str) -> str:
+    if ":" in text or not text or text.replace(".", "").isdigit():
+        return read_address(text)
+    if text in ("localhost", "lo"):
+        raise TextError(f"'{text}' is neither an address nor an interface of the home: write 127.0.0.1")
+    try:
+        return read_interface(text)
+    except TextError:
+        raise TextError(f"'{text[:80]}' is neither an IP address nor an interface like br-lan") from None
 
 
 def read_address(text: str) -> str:
@@ -228,6 +255,15 @@ def read_interface(text: str) -> str:
     if text == "lo":
         raise TextError("'lo' is this machine itself: no other device is behind it")
     return text
+
+
+def read_line(text: str) -> str:
+    """Return a line for people: at most 200 characters, none that steers a terminal or turns a page's direction."""
+    if len(text) > LONGEST_LINE:
+        raise TextError(f"is longer than {LONGEST_LINE} characters: one line that people read")
+    if not text.isprintable():
+        raise TextError("holds a line break or another sign that cannot be shown: write one line of text")
+    return text.strip()
 
 
 def read_file_name(text: str) -> str:

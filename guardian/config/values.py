@@ -21,11 +21,12 @@ from guardian.config.text import (
     read_broker,
     read_choice,
     read_duration,
-    read_endpoint,
     read_feed_address,
     read_file_name,
     read_host,
     read_interface,
+    read_line,
+    read_listener,
     read_network,
     read_number,
     read_seconds,
@@ -87,7 +88,7 @@ class Forward:
 
 @dataclass(frozen=True, slots=True)
 class DnsConfig:
-    listen: tuple[Endpoint, ...] = field(default=(Endpoint("127.0.0.1", 53),), metadata=_by(read_endpoint(53)))
+    listen: tuple[Endpoint, ...] = field(default=(Endpoint("127.0.0.1", 53),), metadata=_by(read_listener(53)))
     clients: tuple[Network, ...] = field(default=HOME_NETWORKS, metadata=_by(read_network))  # all others: REFUSED
     # queries a second and client, 0 = none; bursts of twice that
     rate_limit: int = field(default=1000, metadata=_by(read_number(0, 10_000_000)))
@@ -120,6 +121,8 @@ class LocalConfig:
     addresses: tuple[str, ...] = field(default=(), metadata=_by(read_address))
     # wire name of the home's own zone, answered from leases
     zone: bytes = field(default=b"\x04home\x04arpa\x00", metadata=_by(parse_name))
+    # wire names of time servers besides the well-known ones: the box itself always finds them
+    time_servers: tuple[bytes, ...] = field(default=(), metadata=_by(parse_name))
     # lease files: dnsmasq, odhcpd or Kea CSV, told apart by content
     leases: tuple[str, ...] = field(default=(), metadata=_by(read_file_name))
 
@@ -130,8 +133,8 @@ class BlockConfig:
     other: BlockMode = BlockMode.PAGE
     ttl: int = field(default=10, metadata=_by(read_seconds(0, 3600)))  # cut to the decision's `until`
     # where the block page is served; () = not served
-    page: tuple[Endpoint, ...] = field(default=(), metadata=_by(read_endpoint(80)))
-    support: str = ""  # an ISP's contact line on the page
+    page: tuple[Endpoint, ...] = field(default=(), metadata=_by(read_listener(80)))
+    support: str = field(default="", metadata=_by(read_line))  # an ISP's contact line on the page
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +143,7 @@ class MandatoryList:
 
     name: str = field(metadata=_by(read_word))
     file: str = field(metadata=_by(read_file_name))
+    provider: str = field(default="", metadata=_by(read_line))  # who gives it, as the console says; "" = this home
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +184,7 @@ class WebConfig:
     """The parents' console."""
 
     # () = no console
-    listen: tuple[Endpoint, ...] = field(default=(Endpoint("127.0.0.1", 8080),), metadata=_by(read_endpoint(8080)))
+    listen: tuple[Endpoint, ...] = field(default=(Endpoint("127.0.0.1", 8080),), metadata=_by(read_listener(8080)))
     clients: tuple[Network, ...] = field(default=HOME_NETWORKS, metadata=_by(read_network))  # all others: refused
     # names by which browsers call this box, besides `local.name`, its first label, localhost and addresses
     hosts: tuple[str, ...] = field(default=(), metadata=_by(read_host))
@@ -223,6 +227,7 @@ class FilterConfig:
     on_failure: OnFailure = OnFailure.OPEN
     quic: QuicMode = QuicMode.REFUSE
     queue: int = field(default=53, metadata=_by(read_number(0, 65535)))  # NFQUEUE number
+    offload: bool = False  # long flows that are judged and allowed take the kernel's fast path
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +247,10 @@ class Config:
     hotline: HotlineConfig = HotlineConfig()
     filter: FilterConfig = FilterConfig()
     household: str = field(default="", metadata=_by(read_file_name))  # YAML imported at the first start; "" = none
+    provisioning: str = field(default="", metadata=_by(read_file_name))  # the provider's file, which holds over this
+    provider: str = field(default="", metadata=_by(read_line))  # who gave the box, as pages say it; "" = nobody
+    # that pages offer; the first is that of `language` where it is not given
+    languages: tuple[str, ...] = field(default=LANGUAGES, metadata=_by(read_choice(*LANGUAGES)))
     language: str = field(default="ro", metadata=_by(read_choice(*LANGUAGES)))
     log_level: str = field(default="info", metadata=_by(read_choice("debug", "info", "warning", "error")))
 

@@ -76,7 +76,7 @@ def test_a_table_of_addresses_is_looked_at(guardian: Guardian, folder: Path) -> 
 def test_json(guardian: Guardian, folder: Path) -> None:
     done = guardian("check", "--json")
     assert json.loads(done.stdout)["ok"] is True
-    (folder / "guardian.yaml").write_text("upstreams: {servers: [x]}\ndns: {listen: [y]}\n")
+    (folder / "guardian.yaml").write_text("upstreams: {servers: [x]}\ndns: {listen: [y y]}\n")
     done = guardian("check", "--json")
     assert done.returncode == 2
     report = json.loads(done.stdout)
@@ -92,3 +92,54 @@ def test_a_saved_household_is_looked_at_as_well(guardian: Guardian, folder: Path
     done = guardian("check")
     assert done.returncode == 2
     assert f"{folder}/state/settings.db: 'x..y' has an empty label" in done.stderr
+
+
+def test_uci_and_a_providers_file(guardian: Guardian, folder: Path) -> None:
+    (folder / "isp").mkdir()
+    theirs = "provider: Telecom Plus\nsupport: 1181\nlists: {mandatory: [{name: national, file: n.txt}]}\n"
+    (folder / "isp" / "provisioning.yaml").write_text(theirs + "claim_code: {policy: label, file: claim}\n")
+    (folder / "guardian").write_text(
+        "config guardian 'main'\n\toption state state\n\toption provisioning isp/provisioning.yaml\n"
+        "config upstreams\n\tlist servers 192.0.2.1\nconfig block\n\toption support 'Uncle Bob'\n"
+        "config lists\n\tlist categories gamblin\n"
+    )
+    done = guardian("check", "--config", "guardian")
+    assert done.returncode == 2
+    where = f"{folder}/isp/provisioning.yaml:3"
+    missing = f"{where}: the mandatory list 'national' cannot be read: {folder}/isp/n.txt: No such file or directory"
+    assert done.stderr.splitlines() == [
+        missing,
+        "guardian:9: no source has the category 'gamblin', did you mean 'gambling'?",
+    ]
+    (folder / "isp" / "n.txt").write_text("bad.example\n")
+    (folder / "guardian").write_text((folder / "guardian").read_text().replace("gamblin", "gambling"))
+    done = guardian("check", "--config", "guardian")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"provider: Telecom Plus, {folder}/isp/provisioning.yaml\n" in done.stdout
+    note = (
+        f"guardian:7: note: 'block.support' does not hold: Telecom Plus sets it in {folder}/isp/provisioning.yaml:2\n"
+    )
+    assert note in done.stdout
+    label = (
+        f"{folder}/isp/provisioning.yaml:4: note: no claim code yet: the box's own belongs into {folder}/isp/claim\n"
+    )
+    assert label in done.stdout
+    report = json.loads(guardian("check", "--config", "guardian", "--json").stdout)
+    assert report["ok"] is True and note.strip() in report["notes"]
+    (folder / "isp" / "claim").write_text("K7QF-29XW\n")
+    assert "no claim code yet" not in guardian("check", "--config", "guardian").stdout
+
+
+def test_uci_with_mistakes(guardian: Guardian, folder: Path) -> None:
+    (folder / "guardian").write_text("config dns\n\tlist listn ::1\nconfig upstreams\n\toption servers x\n\tx y\n")
+    done = guardian("check", "--config", "guardian")
+    assert done.returncode == 2
+    assert [line.partition(": ")[0] for line in done.stderr.splitlines()] == ["guardian:2", "guardian:4", "guardian:5"]
+    assert "did you mean 'list listen'?" in done.stderr
+
+
+def test_files_of_the_hotline_are_looked_at(guardian: Guardian, folder: Path) -> None:
+    path = folder / "guardian.yaml"
+    path.write_text(path.read_text() + "hotline:\n  url: https://f.example\n  root: r.json\n")
+    done = guardian("check")
+    assert f"{path}:7: the hotline's root of trust cannot be read: {folder}/r.json" in done.stderr

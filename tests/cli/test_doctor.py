@@ -20,6 +20,7 @@ from guardian.cli.doctor import examine
 from guardian.cli.doctor_machine import FAIL, OK, WARN, Finding
 from guardian.config import load_config
 from guardian.control import NotRunningError, send
+from guardian.interfaces import InterfaceAddress
 from guardian.wire.dns import FLAG_QR, RCODE_SERVFAIL, build_message, parse_message
 
 HOUSEHOLD = """\
@@ -186,3 +187,30 @@ def wait_for(control: str, gateway: subprocess.Popen[bytes], log: Path) -> None:
         else:
             return
     pytest.fail(log.read_text())
+
+
+def test_an_interface_without_address_and_a_line_that_does_not_hold(
+    home: Callable[..., str], upstream: Callable[[int], int], tmp_path: Path
+) -> None:
+    path = Path(home(upstream(0), more="provisioning: isp.yaml\nblock: {page: ['nowhere0:80'], support: Bob}"))
+    (tmp_path / "isp.yaml").write_text("provider: Telecom Plus\nsupport: '1181'\n")
+    findings = list(examine(str(path), time.time()))
+    (note,) = [finding for finding in findings if finding.check == "settings" and finding.level == WARN]
+    assert f"{path}:4: 'block.support' does not hold: Telecom Plus sets it in {tmp_path}/isp.yaml:2" == note.message
+    assert "take the line out" in note.advice
+    (absent,) = [finding for finding in findings if finding.check == "interface"]
+    assert absent.level == FAIL and "'nowhere0' is not there, or has no address" in absent.message
+
+
+def test_the_addresses_of_an_interface_are_looked_at(
+    home: Callable[..., str], upstream: Callable[[int], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not its link-local ones, which nobody writes down."""
+    path = Path(home(upstream(0)))
+    addresses = [InterfaceAddress(1, "127.0.0.1", 8), InterfaceAddress(1, "fe80::1%1", 64)]
+    monkeypatch.setattr("guardian.interfaces.list_interface_addresses", lambda: addresses)
+    monkeypatch.setattr(socket, "if_nameindex", lambda: [(1, "br-lan")])
+    path.write_text(path.read_text().replace("127.0.0.1:", "br-lan:", 2).replace("udp://br-lan", "udp://127.0.0.1"))
+    findings = list(examine(str(path), time.time()))
+    ports = [finding.message for finding in findings if finding.check.startswith("port ")]
+    assert len(ports) == 2 and all(message.startswith("127.0.0.1 port") for message in ports), findings

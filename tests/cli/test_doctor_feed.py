@@ -121,7 +121,7 @@ def test_all_is_well(config: Config) -> None:
         ({"code": "of-tomorrow", "error": "who knows"}, FAIL, "of-tomorrow: who knows"),
         ({"lists": {"list-a": ListState(7, code="growth", error="99 more")}}, FAIL, "list-a: growth: 99 more"),
         ({"clock_behind": 7200.0}, WARN, "2 hours behind"),
-        ({"needs_update": True, "minimum_version": "9.1"}, WARN, "Guardian 9.1 or newer"),
+        ({"minimum_version": "9.1"}, WARN, "Guardian 9.1 or newer"),
         ({"succeeded": NOW - 9 * DAY}, WARN, "9 days ago"),
         ({"succeeded": 0.0, "failing": NOW - 9 * DAY}, WARN, "never verified"),
         ({"expires": NOW - 1}, WARN, "has expired since"),

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from guardian.cli.doctor_machine import FAIL, OK, WARN, Finding
 from guardian.cli.doctor_network import Places
 from guardian.config import Config, FilterConfig, UpstreamConfig, read_upstream
 from guardian.control import ControlServer
+from guardian.filter import nftables
 from guardian.filter.queue import Queue
 from tests.netns.namespaces import run
 
@@ -292,6 +294,21 @@ def test_the_kernel_of_this_machine_takes_the_rules() -> None:
     need_root()
     findings = list(check_kernel(FilterConfig(True, ("lan0",), ("wan0",))))
     assert [finding for finding in findings if finding.level != OK] == []
+
+
+def test_a_kernel_without_flowtables_is_told_to_who_wants_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    need_root()
+    settings = FilterConfig(True, ("lan0",), ("wan0",), offload=True)
+    takes = nftables.check
+
+    def refuse(script: str) -> str:
+        return "No such file or directory; flowtable guardian {" if "flowtable" in script else takes(script)
+
+    for check, level in ((refuse, WARN), (lambda script: "", OK)):
+        monkeypatch.setattr(nftables, "check", check)
+        (finding,) = [finding for finding in check_kernel(settings) if finding.check == "filter offload"]
+        assert finding.level == level and ("kmod-nft-offload" in finding.advice) == (level == WARN)
+        assert not [one for one in check_kernel(replace(settings, offload=False)) if one.check == "filter offload"]
 
 
 def test_without_nft(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from guardian.cli.doctor_machine import (
     OK,
     WARN,
     check_clock,
+    check_gateway_clock,
     check_memory,
     check_port,
     check_resolved,
@@ -145,3 +146,15 @@ def test_another_router_that_announces_ipv6(proc: Path) -> None:
 
 def test_the_routes_of_this_machine_can_be_read() -> None:
     assert all(finding.level == WARN for finding in check_routers([LAN], ()))
+
+
+def test_a_gateway_that_does_not_know_the_time() -> None:
+    assert list(check_gateway_clock(None)) == []
+    assert list(check_gateway_clock({"state": "set", "doubt": "", "now": 0.0})) == []
+    (waiting,) = check_gateway_clock({"state": "waiting", "doubt": "not-set", "now": 0.0})
+    assert (waiting.check, waiting.level) == ("time", WARN)
+    assert "hours or minutes are closed" in waiting.message
+    (lost,) = check_gateway_clock({"state": "by-memory", "doubt": "not-set", "now": 1_795_440_600.0})
+    assert lost.level == FAIL
+    assert "2026-11-23 13:30 UTC" in lost.message
+    assert "port 123" in lost.advice

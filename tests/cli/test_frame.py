@@ -132,3 +132,35 @@ def test_only_the_asked_command_is_imported() -> None:
 
     assert imported("--help") == ""
     assert imported("check", "--help") == "guardian.cli.check yaml"
+
+
+def test_a_command_that_an_installation_leaves_out_says_so() -> None:
+    """Routers come without the desk."""
+    script = (
+        "import sys; sys.modules['guardian.cli.hotline'] = None;"
+        "from guardian.cli import main; sys.exit(main(['hotline']))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "guardian: 'guardian hotline' is not part of this installation\n")
+
+
+def test_a_package_that_is_missing_is_no_missing_command() -> None:
+    script = "import sys; sys.modules['yaml'] = None; from guardian.cli import main; sys.exit(main(['check']))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "ModuleNotFoundError: import of yaml" in done.stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user, for whom a folder is closed: needs root")
+def test_a_folder_that_this_user_may_not_write_is_named_with_what_to_do(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    state.mkdir(mode=0o755)
+    settings = tmp_path / "guardian.yaml"
+    settings.write_text("state: state\nupstreams: {servers: [192.0.2.53]}\nlists: {categories: []}\n")
+    for folder in (tmp_path, *tmp_path.parents[:3]):
+        folder.chmod(folder.stat().st_mode | 0o055)
+    done = subprocess.run(
+        [sys.executable, "-m", "guardian", "sync", "--offline", "--config", str(settings)],
+        capture_output=True, text=True, check=False, user="nobody", cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert str(state) in done.stderr and "run it as root, or as Guardian's own user" in done.stderr

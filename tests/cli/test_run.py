@@ -18,6 +18,7 @@ import pytest
 
 from guardian.cli.run import Supervisor, describe_end, prepare, reach, welcome
 from guardian.config import Endpoint, load_config
+from guardian.interfaces import fit_to_interfaces
 from guardian.store.images import map_image
 from guardian.store.settings import load_household
 from tests.gateway.product import CHILD, Running, addresses, assert_clean, environment, free_port, wait_for
@@ -348,3 +349,13 @@ def test_the_scripts_start_it_from_any_folder(home: Supervised, tmp_path: Path) 
     query = dns.message.make_query("category-adult.guardian.test", "A")
     assert addresses(dns.query.udp(query, "127.0.0.1", 5, home.port, CHILD)) == ["127.0.0.1"]
     assert home.stop() == 0
+
+
+def test_the_welcome_before_the_interface_is_there(home: Supervised) -> None:
+    """Where nothing listens yet there is nothing to try but the doctor."""
+    home.settings["dns"] = {"listen": ["nowhere0:53"]}
+    home.settings["web"] = {"listen": ["nowhere0:8080"]}
+    home.write()
+    config = fit_to_interfaces(load_config(str(home.config)))
+    text = welcome(config, str(home.config), has_console=True)
+    assert "answers DNS on no address yet" in text and "doctor" in text and "dig" not in text

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from guardian.cli.status import describe, describe_filter, format_age, format_bytes
+from guardian.cli.status import describe, describe_clock, describe_filter, format_age, format_bytes
 from guardian.filter.queue import QueueStatus
 from tests.gateway.product import CHILD, Running, running
 
@@ -144,3 +144,12 @@ def test_ages(seconds: float, text: str) -> None:
 )
 def test_sizes(count: int, text: str) -> None:
     assert format_bytes(count) == text
+
+
+def test_a_clock_that_nobody_has_set_is_told() -> None:
+    assert list(describe_clock(None)) == []
+    assert list(describe_clock({"state": "set", "doubt": "", "now": 0.0})) == []
+    (waiting,) = describe_clock({"state": "waiting", "doubt": "before-release", "now": 0.0})
+    assert "nobody has set it yet" in waiting
+    (lost,) = describe_clock({"state": "by-memory", "doubt": "not-set", "now": 1_795_440_600.0})
+    assert "2026-11-23 13:30 UTC" in lost

@@ -21,6 +21,8 @@ from guardian.config.text import (
     read_feed_address,
     read_host,
     read_interface,
+    read_line,
+    read_listener,
     read_network,
     read_number,
     read_seconds,
@@ -54,6 +56,39 @@ def test_endpoints(text: str, expected: Endpoint) -> None:
 def test_bad_endpoints(text: str) -> None:
     with pytest.raises(TextError):
         read_endpoint(53)(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("br-lan:53", Endpoint("br-lan", 53)),
+        ("br-lan", Endpoint("br-lan", 53)),
+        ("eth0.20:5300", Endpoint("eth0.20", 5300)),
+        ("192.168.1.1", Endpoint("192.168.1.1", 53)),
+        ("[::1]:54", Endpoint("::1", 54)),
+    ],
+)
+def test_listeners(text: str, expected: Endpoint) -> None:
+    assert read_listener(53)(text) == expected
+    assert read_listener(1)(str(expected)) == expected
+    assert expected.is_interface is (expected.host[0] in "be")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", ":53", "localhost", "lo", "lo:53", "1.2.3", "1.2.3.4.5", "br lan", "br-lan:", "br-lan:0", "a" * 16, "a/b"],
+)
+def test_bad_listeners(text: str) -> None:
+    with pytest.raises(TextError):
+        read_listener(53)(text)
+
+
+def test_lines_for_people() -> None:
+    assert read_line(" Telecom „Plus”, 1181 ") == "Telecom „Plus”, 1181"
+    assert read_line("") == ""
+    for text in ("a\nb", "a\x1b[31m", "a\u202eb", "a\x00", "x" * 201):
+        with pytest.raises(TextError):
+            read_line(text)
 
 
 UDP, TCP, TLS, HTTPS = Transport.UDP, Transport.TCP, Transport.TLS, Transport.HTTPS
@@ -257,6 +292,8 @@ def test_any_text_is_a_value_or_a_text_error(text: str) -> None:
         read_duration(0, 9),
         read_number(0, 9),
         read_interface,
+        read_line,
+        read_listener,
         read_host,
         read_address_of_reports,
     ):

@@ -35,6 +35,7 @@ COMMANDS = {
     "reject": Command("deciding", "refuse a proposal, or take back one's own"),
     "show": Command("entries", "one entry with its history, or those with a text in them"),
     "list": Command("entries", "the entries of a list"),
+    "minimum": Command("minimum", "propose which version of Guardian routers are asked to have"),
     "popular": Command("entries", "take a file of popular names, which are never listed without an override"),
     "journal": Command("journal", "show, verify and export the journal"),
     "people": Command("people", "who works here; new keys, and an end to somebody's access"),

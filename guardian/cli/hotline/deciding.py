@@ -116,4 +116,6 @@ def _list_changes(desk: Any, body: Body) -> list[tuple[object, ...]]:
     if body.person is not None:
         key = body.person.public_key[:16]
         rows.append(("person", "-", ",".join(body.person.roles), body.person.name, f"key {key}"))
+    if body.minimum is not None:
+        rows.append(("minimum", "-", "routers", body.minimum.version or "any version", "a notice, nothing else"))
     return rows

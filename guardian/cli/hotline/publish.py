@@ -143,6 +143,8 @@ def _show(standing: Standing, desk: Desk) -> None:
             print(f"  build {name}: a new base, because {build.base_reason}")
     for line in draft.key_changes:
         print(paint(f"  keys: {line}", "yellow"))
+    for line in draft.notices:
+        print(paint(f"  notice: {line}", "yellow"))
     print(
         f"  to be signed: {', '.join(draft.required)}; digest {draft.digest[:16]}; journal {publication.journal[:16]}"
     )

@@ -1,0 +1,1 @@
+"""guardian-setup: makes a Debian machine (a Raspberry Pi) the home's filter, and takes it back."""
