@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -31,6 +32,7 @@ SILENCE_SECONDS = 3 * HEARTBEAT_SECONDS  # then whoever follows a stream gives i
 STALL_SECONDS = 60.0  # a reader that takes nothing for so long is let go
 STREAM_BUFFER_BYTES = 32 * 1024  # what a slow reader may leave unread in our memory
 MODE = 0o660
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 HEARTBEAT = {"event": "heartbeat"}
 
@@ -56,6 +58,10 @@ class NotRunningError(GuardianError):
 
 class SilentError(GuardianError):
     """A gateway listens, but it does not answer in time, or it ended before it did."""
+
+
+class NoRoomError(GuardianError):
+    """The socket cannot be made now: its disk is full or read-only. That may pass."""
 
 
 def send(path: str, verb: str, *, reply_seconds: float = REPLY_SECONDS, **arguments: Any) -> dict[str, Any]:
@@ -150,7 +156,8 @@ class ControlServer:
     async def start(self, path: str, group: str = "") -> None:
         """Listen on `path`, mode 660; a socket file that nobody serves any more is replaced.
 
-        Raises GuardianError when another gateway serves it, or when it cannot be made.
+        Raises GuardianError when another gateway serves it, or when it cannot be made: NoRoomError where its disk is
+        full or read-only.
         """
         try:
             _remove_dead(path)
@@ -160,7 +167,13 @@ class ControlServer:
         except (OSError, LookupError) as error:
             await self.close()
             reason = getattr(error, "strerror", None) or error
-            raise GuardianError(f"cannot serve the control socket {path}: {reason}") from None
+            kind = NoRoomError if isinstance(error, OSError) and error.errno in _NO_ROOM else GuardianError
+            raise kind(f"cannot serve the control socket {path}: {reason}") from None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it listens."""
+        return self._server is not None
 
     async def _listen(self, path: str) -> None:
         before = os.umask(0o777 & ~MODE)

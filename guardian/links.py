@@ -7,27 +7,15 @@ under its old name, has another. No capability is needed. Codec: linux/rtnetlink
 
 from __future__ import annotations
 
-import errno
 import logging
-import os
 import socket
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 from guardian.errors import FormError
-from guardian.wire.netlink import (
-    NLM_F_DUMP,
-    NLM_F_DUMP_INTR,
-    NLM_F_REQUEST,
-    NLMSG_DONE,
-    NLMSG_ERROR,
-    NetlinkMessage,
-    pack_message,
-    read_error,
-    split_attributes,
-    split_messages,
-)
+from guardian.rtnetlink import Notices, read_table
+from guardian.wire.netlink import split_attributes, split_messages
 
 log = logging.getLogger(__name__)
 
@@ -38,11 +26,6 @@ RTM_GETLINK = 18
 _RTMGRP_LINK = 0x1  # the multicast group RTNLGRP_LINK (1) as a bit of the socket's address
 _IFLA_IFNAME = 3
 _LINK = struct.Struct("=BxHiII")  # family, type, index, flags, change
-
-_RECEIVE_BYTES = 64 * 1024  # the kernel's dump chunks are at most 32 KiB
-_BACKLOG_BYTES = 256 * 1024
-_DUMP_TRIES = 3
-_NOTICES_PER_WAKE = 256  # then the event loop gets its turn
 
 
 class Link(NamedTuple):
@@ -69,74 +52,25 @@ def parse_link(payload: bytes) -> Link | None:
     return Link(interface, name.decode("utf-8", "surrogateescape"))
 
 
-def open_netlink(groups: int) -> socket.socket:
-    """Return a non-blocking rtnetlink socket that hears the multicast groups of a bit mask. Raises OSError."""
-    endpoint = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
-    try:
-        endpoint.setblocking(False)
-        endpoint.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BACKLOG_BYTES)
-        endpoint.bind((0, groups))
-    except OSError:
-        endpoint.close()
-        raise
-    return endpoint
-
-
-def receive_notices(endpoint: socket.socket | None) -> tuple[list[bytes], bool]:
-    """Return the kernel's notices that wait, some hundred at most, and whether others were lost (ENOBUFS).
-
-    What other processes send is left out: nobody else may tell us how the network is. Raises OSError.
-    """
-    notices: list[bytes] = []
-    lost = False
-    if endpoint is None:
-        return notices, lost
-    for _ in range(_NOTICES_PER_WAKE):
-        try:
-            data, sender = endpoint.recvfrom(_RECEIVE_BYTES)
-        except BlockingIOError:
-            break
-        except OSError as error:
-            if error.errno != errno.ENOBUFS:
-                raise
-            lost = True
-            continue
-        if sender[0] == 0:  # the kernel
-            notices.append(data)
-    return notices, lost
-
-
 class Links:
     """The list of interfaces, followed live. `on_change` is called once for all that one wake brought."""
 
-    def __init__(self, on_change: Callable[[], None]) -> None:
+    def __init__(self, notices: Notices, on_change: Callable[[], None]) -> None:
         self._on_change = on_change
-        self._names: dict[int, str] = {}
-        self._notices: socket.socket | None = None
+        self._notices = notices
+        self._names = list_links()
+        self.fileno = notices.fileno
+        self.close = notices.close  # the list stays readable
 
     @classmethod
     def open(cls, on_change: Callable[[], None]) -> Links:
         """Return a list that is subscribed and filled. Raises OSError where the kernel has no rtnetlink."""
-        links = cls(on_change)
+        notices = Notices(_RTMGRP_LINK)
         try:
-            links._notices = open_netlink(_RTMGRP_LINK)
-            links._names = _dump()
+            return cls(notices, on_change)
         except OSError:
-            links.close()
+            notices.close()
             raise
-        return links
-
-    def close(self) -> None:
-        """Close the socket; the list stays readable. May be called twice."""
-        if self._notices is not None:
-            self._notices.close()
-        self._notices = None
-
-    def fileno(self) -> int:
-        """Return the descriptor to watch for reading. Raises OSError after `close`."""
-        if self._notices is None:
-            raise OSError(errno.EBADF, "the list of interfaces is closed")
-        return self._notices.fileno()
 
     def names(self) -> dict[int, str]:
         """Return index -> name of every interface there is, up or down."""
@@ -145,63 +79,36 @@ class Links:
     def on_readable(self) -> None:
         """Take in every notice that waits. After lost notices (ENOBUFS) the whole list is read again."""
         before = dict(self._names)
-        notices, lost = receive_notices(self._notices)
+        notices, lost = self._notices.receive()
         for data in notices:
-            for message, link in _read_datagram(data):
-                self._take_notice(message.type, link)
+            for kind, link in _read_datagram(data):
+                self._take_notice(kind, link)
         if lost:
             log.warning("event=link-notices-lost action=dump")
-            self._names = _dump()
+            self._names = list_links()
         if self._names != before:
             self._on_change()
 
-    def _take_notice(self, kind: int, link: Link | None) -> None:
-        if link is None:
-            return
+    def _take_notice(self, kind: int, link: Link) -> None:
         if kind == RTM_DELLINK:
             self._names.pop(link.interface, None)
-        elif kind == RTM_NEWLINK and link.name:
+        elif link.name:
             self._names[link.interface] = link.name
 
 
-def _dump() -> dict[int, str]:
-    """Return index -> name, asked now. The kernel builds the answer inside our calls, so this never waits."""
-    for _ in range(_DUMP_TRIES):
-        names: dict[int, str] = {}
-        whole = True
-        with open_netlink(0) as requests:  # notices never mix with answers, nor those of one try with the next
-            requests.sendto(pack_message(RTM_GETLINK, NLM_F_REQUEST | NLM_F_DUMP, 1, _LINK.pack(0, 0, 0, 0, 0)), (0, 0))
-            for message, link in _receive_answer(requests):
-                whole = whole and not message.flags & NLM_F_DUMP_INTR
-                if link is not None:
-                    names[link.interface] = link.name
-        if whole:
-            break
-    return names
+def list_links() -> dict[int, str]:
+    """Return index -> name of every interface, asked now. Raises OSError when the kernel does not tell."""
+    return {link.interface: link.name for link in read_table(RTM_GETLINK, _LINK.pack(0, 0, 0, 0, 0), parse_link)}
 
 
-def _receive_answer(requests: socket.socket) -> Iterator[tuple[NetlinkMessage, Link | None]]:
-    """Yield the messages of a dump, its end included. Raises OSError when the kernel refuses it."""
-    while True:
-        try:
-            data, sender = requests.recvfrom(_RECEIVE_BYTES)
-        except BlockingIOError:  # an answer of fewer messages than promised: what is here is what there is
-            return
-        for message, link in _read_datagram(data) if sender[0] == 0 else ():
-            if message.type == NLMSG_ERROR:
-                code = read_error(message.payload)
-                raise OSError(code, f"the kernel does not list its interfaces: {os.strerror(code)}")
-            yield message, link
-            if message.type == NLMSG_DONE:
-                return
-
-
-def _read_datagram(data: bytes) -> list[tuple[NetlinkMessage, Link | None]]:
-    """Return the messages of a datagram, each with its interface; what cannot be read is logged and left out."""
+def _read_datagram(data: bytes) -> list[tuple[int, Link]]:
+    """Return the interfaces that a notice tells of, each with its message's type; what cannot be read is logged."""
     read = []
     try:
         for message in split_messages(data):
-            read.append((message, parse_link(message.payload) if message.type in (RTM_NEWLINK, RTM_DELLINK) else None))
+            link = parse_link(message.payload) if message.type in (RTM_NEWLINK, RTM_DELLINK) else None
+            if link is not None:
+                read.append((message.type, link))
     except FormError as error:
         log.warning("event=link-message-unreadable error=%s", error)
     return read

@@ -7,7 +7,7 @@ linux/neighbour.h; numbers are in the machine's byte order, addresses in network
 
 from __future__ import annotations
 
-import errno
+import contextlib
 import logging
 import socket
 import struct
@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from guardian.errors import FormError
-from guardian.links import open_netlink, receive_notices
+from guardian.rtnetlink import DUMP_TRIES, RECEIVE_BYTES, Notices, open_rtnetlink
 from guardian.wire.netlink import (
     NLM_F_DUMP,
     NLM_F_DUMP_INTR,
@@ -46,9 +46,6 @@ _NEIGHBOR = struct.Struct("=BxxxiHBB")  # family, interface, state, flags, type
 
 _ADDRESS_BYTES = {int(socket.AF_INET): 4, int(socket.AF_INET6): 16}
 _MAPPED = bytes(10) + b"\xff\xff"  # ::ffff:0:0/96, how a dual-stack socket shows an IPv4 client
-_RECEIVE_BYTES = 64 * 1024  # the kernel's dump chunks are at most 32 KiB
-_DUMP_TRIES = 3
-_NOTICES_PER_WAKE = 256  # then the event loop gets its turn
 
 
 class Neighbor(NamedTuple):
@@ -180,37 +177,29 @@ class NeighborTable:
 class Neighbors:
     """The kernel's neighbour table, followed live. Requests have their own socket: notices never mix with answers."""
 
-    def __init__(self, on_change: Callable[[bytes, bytes], None] | None = None) -> None:
+    def __init__(
+        self, notices: Notices, requests: socket.socket, on_change: Callable[[bytes, bytes], None] | None = None
+    ) -> None:
         self.table = NeighborTable(on_change)
-        self._notices: socket.socket | None = None
-        self._requests: socket.socket | None = None
+        self._notices = notices
+        self._requests = requests
         self._sequence = 0
+        self.fileno = notices.fileno
 
     @classmethod
     def open(cls, on_change: Callable[[bytes, bytes], None] | None = None) -> Neighbors:
         """Return a table that is subscribed and filled. Raises OSError where the kernel has no rtnetlink."""
-        neighbors = cls(on_change)
-        try:
-            neighbors._notices = open_netlink(_RTMGRP_NEIGH)
-            neighbors._requests = open_netlink(0)
+        with contextlib.ExitStack() as made:
+            notices = made.enter_context(contextlib.closing(Notices(_RTMGRP_NEIGH)))
+            neighbors = cls(notices, made.enter_context(open_rtnetlink()), on_change)
             neighbors.dump()
-        except OSError:
-            neighbors.close()
-            raise
+            made.pop_all()
         return neighbors
 
     def close(self) -> None:
         """Close both sockets; the table stays readable. May be called twice."""
-        for endpoint in (self._notices, self._requests):
-            if endpoint is not None:
-                endpoint.close()
-        self._notices = self._requests = None
-
-    def fileno(self) -> int:
-        """Return the descriptor to watch for reading. Raises OSError after `close`."""
-        if self._notices is None:
-            raise OSError(errno.EBADF, "the neighbour table is closed")
-        return self._notices.fileno()
+        self._notices.close()
+        self._requests.close()
 
     def mac_of(self, address: bytes, interface: int = 0) -> bytes | None:
         """Return the MAC of a packed IPv4 or IPv6 address (IPv4-mapped too), or None."""
@@ -218,7 +207,7 @@ class Neighbors:
 
     def on_readable(self) -> None:
         """Take in every notice that waits. After lost notices (ENOBUFS) the whole table is read again."""
-        notices, lost = receive_notices(self._notices)
+        notices, lost = self._notices.receive()
         for data in notices:
             for message, neighbor in _read_datagram(data):
                 self._take_notice(message.type, neighbor)
@@ -228,7 +217,7 @@ class Neighbors:
 
     def dump(self) -> None:
         """Read the whole table. The kernel builds the answer inside our calls, so this never waits."""
-        for _ in range(_DUMP_TRIES):
+        for _ in range(DUMP_TRIES):
             listed, whole = self._ask(None, 0)
             if whole:
                 break
@@ -250,15 +239,13 @@ class Neighbors:
 
     def _ask(self, address: bytes | None, interface: int) -> tuple[list[Neighbor], bool]:
         """Return the neighbours that answer a request, and whether the table held still meanwhile."""
-        if self._requests is None:
-            raise OSError(errno.EBADF, "the neighbour table is closed")
         self._sequence = self._sequence % 0xFFFFFFFF + 1
         self._requests.sendto(build_request(address, interface, self._sequence), (0, 0))
         listed: list[Neighbor] = []
         whole = True
         while True:
             try:
-                data, sender = self._requests.recvfrom(_RECEIVE_BYTES)
+                data, sender = self._requests.recvfrom(RECEIVE_BYTES)
             except BlockingIOError:  # an answer of fewer messages than promised: what is here is what there is
                 return listed, False
             if sender[0] != 0:

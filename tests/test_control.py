@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import grp
 import json
 import os
@@ -17,7 +18,7 @@ from typing import Any
 import pytest
 
 from guardian import control
-from guardian.control import MAX_REQUEST_BYTES, ControlServer, NotRunningError, Verb, follow, send
+from guardian.control import MAX_REQUEST_BYTES, ControlServer, NoRoomError, NotRunningError, Verb, follow, send
 from guardian.errors import ConfigError, GuardianError, Problem
 
 
@@ -156,6 +157,23 @@ def test_a_socket_that_cannot_be_made(tmp_path: Path, name: str, group: str, mes
         asyncio.run(main())
     assert (tmp_path / "file").read_text() == "mine"
     assert not (tmp_path / "s").exists()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
+def test_a_disk_without_room_is_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """A gateway goes on then, and tries again."""
+
+    async def refuse(*words: object, **more: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    async def main() -> None:
+        server = ControlServer({})
+        with pytest.raises(NoRoomError, match="cannot serve the control socket"):
+            await server.start(str(tmp_path / "s"))
+        assert not server.is_open
+
+    monkeypatch.setattr(asyncio, "start_unix_server", refuse)
+    asyncio.run(main())
 
 
 def test_a_dead_socket_is_replaced_and_a_live_one_is_not(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from guardian.errors import FormError
 from guardian.links import Link, Links, parse_link
 from guardian.wire.netlink import split_messages
 from tests.fuzz.driver import fuzz, mutate_bytes
-from tests.netns.namespaces import inside, run
+from tests.netns.namespaces import add_namespace, inside, run
 
 
 def encode(family: int, index: int, name: str) -> bytes:
@@ -66,13 +66,8 @@ class Calls:
 
 @pytest.fixture
 def namespace() -> Iterator[str]:
-    if os.geteuid() != 0:
-        pytest.skip("needs root to make network namespaces")
     name = f"gln{os.getpid()}"
-    try:
-        run(f"ip netns add {name}")
-    except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"cannot make a network namespace: {error}")
+    add_namespace(name)
     try:
         yield name
     finally:

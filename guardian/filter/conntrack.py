@@ -45,7 +45,6 @@ _CTA_COUNTERS_PACKETS, _CTA_COUNTERS_BYTES = 1, 2
 
 _RECEIVE_BYTES = 64 * 1024  # the kernel's dump chunks are at most 32 KiB
 _BACKLOG_BYTES = 1024 * 1024
-_CHANGES_PER_SEND = 64
 
 
 class Flow(NamedTuple):
@@ -273,20 +272,6 @@ class Conntrack:
         """Forget a flow: its next packet opens a new one. False when it is gone. Raises OSError."""
         return self._change(_CT_DELETE, pack_tuple(protocol, source, source_port, destination, destination_port))
 
-    def clear_marks(self, mask: int) -> int:
-        """Clear the bits of `mask` in every flow and return how many flows had any. Raises like `dump`."""
-        requests = self._open_socket()
-        cleared = 0
-        nothing = _pack_mark(0, mask)
-        for flows in self.dump(0, 0):
-            marked = [flow for flow in flows if flow.mark & mask]
-            for start in range(0, len(marked), _CHANGES_PER_SEND):
-                bodies = (pack_tuple(*flow[:5]) + nothing for flow in marked[start : start + _CHANGES_PER_SEND])
-                requests.send(b"".join(pack_message(_CT_NEW, NLM_F_REQUEST, 0, body) for body in bodies))
-                _raise_errors(requests)
-            cleared += len(marked)
-        return cleared
-
     def _open_socket(self) -> socket.socket:
         if self._requests is None:
             raise OSError(errno.EBADF, "the conntrack table is closed")
@@ -334,19 +319,6 @@ def _read_flows(data: bytes) -> tuple[list[Flow], bool]:
             code = read_error(message.payload)
             raise OSError(code, os.strerror(code))
     return flows, True
-
-
-def _raise_errors(requests: socket.socket) -> None:
-    """Read the answers to changes that asked for none: only failures are told. A flow that is gone is none."""
-    while True:
-        try:
-            data = requests.recv(_RECEIVE_BYTES)
-        except BlockingIOError:
-            return
-        for message in split_messages(data):
-            code = read_error(message.payload) if message.type == NLMSG_ERROR else 0
-            if code not in (0, errno.ENOENT):
-                raise OSError(code, os.strerror(code))
 
 
 def _open_endpoint() -> socket.socket:

@@ -30,11 +30,17 @@ class Engine:
     """All undecided flows of the home under one `Judge`."""
 
     def __init__(
-        self, judge: Judge, answer: Callable[[Answer], bool], cipher: Cipher | None, inspects_quic: bool
+        self,
+        judge: Judge,
+        answer: Callable[[Answer], bool],
+        cipher: Cipher | None,
+        inspects_quic: bool,
+        forget_carried: Callable[[FlowKey], bool] = lambda key: False,
     ) -> None:
+        """`answer` and `forget_carried` are explained in `TcpFlows`."""
         self.judge = judge
         self.judged = JudgedFlows()
-        self.tcp = TcpFlows(judge, self.judged, answer)
+        self.tcp = TcpFlows(judge, self.judged, answer, forget_carried)
         self.udp = UdpFlows(judge, self.judged, cipher, inspects_quic)
         self.verdicts: Counter[int] = Counter()
         self.malformed = 0

@@ -89,19 +89,6 @@ def find_queue_form() -> QueueForm:
     return QueueForm.NONE
 
 
-def delete_table() -> None:
-    """Delete our table; it need not be there. Raises GuardianError."""
-    load(f"add table inet {TABLE}\ndelete table inet {TABLE}\n")
-
-
-def table_exists() -> bool:
-    """Tell whether our table is in the kernel. Raises GuardianError when nft can't be asked."""
-    output, complaint = _run_program(("nft",), ("list", "tables", "inet"), "")
-    if complaint:
-        raise GuardianError(f"the packet filter does not list its tables: {complaint}")
-    return f"table inet {TABLE}" in output.splitlines()
-
-
 def _restore_programs(family: str) -> tuple[str, ...]:
     return f"ip{family}tables-nft-restore", f"ip{family}tables-restore"
 

@@ -47,7 +47,7 @@ _CFG_CMD, _CFG_PARAMS, _CFG_QUEUE_MAXLEN, _CFG_MASK, _CFG_FLAGS = 1, 2, 3, 4, 5
 _CMD_BIND, _CMD_UNBIND = 1, 2
 _COPY_PACKET = 2
 _FAIL_OPEN, _GSO = 0x1, 0x4
-_NFQA_PACKET_HDR, _NFQA_VERDICT_HDR, _NFQA_MARK = 1, 2, 3
+_NFQA_PACKET_HDR, _NFQA_VERDICT_HDR, _NFQA_MARK, _NFQA_TIMESTAMP = 1, 2, 3, 4
 _NFQA_IFINDEX_INDEV, _NFQA_IFINDEX_OUTDEV, _NFQA_HWADDR, _NFQA_PAYLOAD, _NFQA_SKB_INFO = 5, 6, 9, 10, 14
 _NF_DROP, _NF_ACCEPT = 0, 1
 _SOL_NETLINK, _NETLINK_NO_ENOBUFS = 270, 5
@@ -74,8 +74,10 @@ _HEAD_IN = _foreign(8, _NFQA_IFINDEX_INDEV)
 _HEAD_OUT = _foreign(8, _NFQA_IFINDEX_OUTDEV)
 _HEAD_MARK = _foreign(8, _NFQA_MARK)
 _HEAD_MAC = _foreign(16, _NFQA_HWADDR)
+_HEAD_TIME = _foreign(20, _NFQA_TIMESTAMP)  # while any program (of NTP for one) asks for packets' times
 _HEAD_INFO = _foreign(8, _NFQA_SKB_INFO)
 _ATTRIBUTE_AT = ATTRIBUTE.unpack_from
+_NUMBER_AT = struct.Struct(">I").unpack_from
 
 _VERDICT_FORM = struct.Struct(">28s 4s 4s I")  # up to the verdict; packet id; header of the mark; mark
 
@@ -136,6 +138,11 @@ def read_forwarded(data: memoryview, size: int) -> Packet | None:
     ):
         return None
     start = _FORWARDED_END
+    if following == _HEAD_TIME:
+        start += 20
+        if size < start + 4:
+            return None
+        (following,) = _NUMBER_AT(data, start)
     if following == _HEAD_INFO:
         start += 8
         if size < start + 4:

@@ -17,11 +17,13 @@ XTABLES_CHAIN = "GUARDIAN"
 TAG_PRIORITY = -145  # after conntrack (-200) and mangle (-150): a new flow has its entry
 REDIRECT_PRIORITY = -101  # just before the firewall's own dstnat
 HEAD_PRIORITY, QUEUE_PRIORITY, VERDICT_PRIORITY = -160, -150, -140  # -150 is where xtables' mangle table stands
+OFFLOAD_PRIORITY = 250  # after every other program's forward chain: what one of them drops never gets so far
 
 SILENT_REPLIES = 16  # packets a server may send before the client's empty ACKs are looked at: it speaks first
 MAX_REPLIES = 400  # packets a server may send into a flow that nobody has decided
 BUSY_RATE, BUSY_BURST = 2000, 4000  # undecided packets a second of one device; more is a flood
 WATCHED_RATE, WATCHED_BURST = 10_000, 20_000  # the same of watched flows: an upload over plain HTTP comes this way
+OFFLOAD_AFTER = 32  # packets of a flow, both ways: short ones are over before the fast path pays
 
 _QUEUE_MATCH = f"-m mark --mark {marks.QUEUE:#x}/{marks.QUEUE:#x}"
 _STATE = f"ct mark & {marks.STATE_MASK:#x}"
@@ -47,6 +49,7 @@ class Plan(NamedTuple):
     redirected: tuple[int, ...] = ()  # slots whose DNS goes to the gateway, whatever server they ask
     dns4: Listener | None = None
     dns6: Listener | None = None
+    offload: tuple[str, ...] = ()  # interfaces, all of them there, between which judged flows take the fast path
 
 
 def render_table(plan: Plan, with_queue: bool) -> str:
@@ -61,6 +64,7 @@ def render_table(plan: Plan, with_queue: bool) -> str:
         *_head(plan),
         *(_queue(plan) if with_queue else ()),
         *_verdict(),
+        *(_offload(plan) if plan.offload else ()),
         "}",
     ]
     return "\n".join(lines) + "\n"
@@ -256,7 +260,7 @@ def _head(plan: Plan) -> Iterator[str]:
         f"{_STATE} == {marks.ALLOWED} goto allowed",
         f"{_STATE} == {marks.REFUSED} goto refused",
         "ct direction reply goto replies",
-        "meta l4proto { icmp, ipv6-icmp } ct state related return",
+        "meta l4proto { 1, 58 } ct state related return",  # ICMP and ICMPv6: their names need /etc/protocols
         f"{_STATE} == {marks.WATCHED} meta l4proto udp goto watched_udp",
         f"{_STATE} == {marks.WATCHED} meta l4proto tcp goto watched_tcp",
         "meta l4proto tcp goto undecided_tcp",
@@ -305,4 +309,24 @@ def _verdict() -> Iterator[str]:
         f"meta mark & {marks.PACKET_MASK:#x} == 0 return",
         f"meta mark & {marks.FLOW_MASK:#x} vmap {{ {saves} }}",
         clean,
+    )
+
+
+def _offload(plan: Plan) -> Iterator[str]:
+    """Long flows that are judged and allowed leave the rules: the kernel's flowtable carries and counts them.
+
+    It looks at no mark and no set. What must stop them is a new table: with the old one its flowtable goes, and every
+    flow comes back to `head` with its next packet (docs/flow-filter.md).
+    """
+    yield f"  flowtable {TABLE} {{"
+    yield "    hook ingress priority 0;"
+    yield f"    devices = {_names(plan.offload)};"
+    yield "    counter;"
+    yield "  }"
+    ports = f"iifname {_names(plan.offload)} oifname {_names(plan.offload)}"
+    yield from _chain(
+        "fast_path",
+        _hook("filter", "forward", OFFLOAD_PRIORITY),
+        f"{_STATE} == {marks.ALLOWED} ct mark & {marks.SLOT_MASK:#010x} != 0 ct packets > {OFFLOAD_AFTER} "
+        f"ct state established {ports} meta l4proto {{ tcp, udp }} flow add @{TABLE}",
     )

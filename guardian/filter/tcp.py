@@ -57,11 +57,22 @@ class Answer(NamedTuple):
 class TcpFlows:
     """All TCP flows that are not yet in the kernel's hands, by `Packet.key`."""
 
-    def __init__(self, judge: Judge, judged: JudgedFlows, answer: Callable[[Answer], bool]) -> None:
-        """`answer` sends the block page into a flow; False when it cannot, then the flow is reset."""
+    def __init__(
+        self,
+        judge: Judge,
+        judged: JudgedFlows,
+        answer: Callable[[Answer], bool],
+        forget_carried: Callable[[FlowKey], bool] = lambda key: False,
+    ) -> None:
+        """`answer` sends the block page into a flow; False when it cannot, then the flow is reset.
+
+        `forget_carried` has the kernel forget a judged flow whose ports are used again, because it may have taken the
+        fast path, where nobody looks at TCP windows; False when there is none.
+        """
         self._judge = judge
         self._judged = judged
         self._answer = answer
+        self._forget_carried = forget_carried
         self._flows: dict[bytes, TcpFlow] = {}
         self._held = 0
 
@@ -117,6 +128,10 @@ class TcpFlows:
             return marks.PASS
         who = self._judge.who(packet.source, mac)
         key = FlowKey(ip.TCP, packet.source, segment.source_port, packet.destination, segment.destination_port)
+        before = self._judged.get(key) if flow is None else None
+        if before is not None and before.mark & marks.STATE_MASK == marks.ALLOWED and self._forget_carried(key):
+            self._judged.discard(key)
+            return marks.DROP  # the client sends its SYN again
         decision = self._judge.opening(who, packet.destination, segment.destination_port, now)
         if decision.action is _BLOCK:
             return marks.REFUSED

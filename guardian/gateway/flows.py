@@ -10,12 +10,12 @@ import asyncio
 import contextlib
 import logging
 import socket
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC
 from typing import Any, NamedTuple
 
+from guardian.clock import tell_time
 from guardian.config import Config, Endpoint, OnFailure, QuicMode
 from guardian.config.text import read_interface
 from guardian.errors import GuardianError, TextError
@@ -31,7 +31,6 @@ from guardian.filter.reply import build_reply
 from guardian.filter.ruleset import Listener, Plan
 from guardian.filter.sysctls import Sysctl, apply_sysctls, find_wrong_sysctls, restore_sysctls
 from guardian.filter.tcp import Answer
-from guardian.filter.watchdog import FEED_SECONDS, Watchdog
 from guardian.gateway.minutes import MinutesCounter
 from guardian.gateway.redirects import RedirectCounter
 from guardian.gateway.rules import Rules
@@ -41,6 +40,7 @@ from guardian.policy.model import Decision, Household, Kind, Reason, Schedule
 from guardian.policy.posture import posture_of
 from guardian.store.history_record import Recorder
 from guardian.store.slots import assign_slots, load_slots, save_slots
+from guardian.supervisor.watchdog import FEED_SECONDS, Watchdog
 from guardian.wire.ip import TCP, UDP
 
 log = logging.getLogger(__name__)
@@ -71,9 +71,11 @@ class FlowFilter:
         notes = Notes(self._note_attempt, self._note_block)
         self.judge = Judge(policy, lists, surroundings.identify, notes, surroundings.settle)
         cipher = load_cipher()
-        self.engine = Engine(self.judge, self._answer, cipher, config.filter.quic is QuicMode.INSPECT)
+        inspects = config.filter.quic is QuicMode.INSPECT
+        self.engine = Engine(self.judge, self._answer, cipher, inspects, self._forget_carried)
         self._slots_path = f"{config.state}/slots.json"
         self._slots = load_slots(self._slots_path)
+        self._has_unsaved_slots = False
         self._wake = asyncio.Event()
         self._is_new_policy = False
         self._told: Plan | None = None  # what the kernel has
@@ -113,7 +115,7 @@ class FlowFilter:
             self._take_over_flows()
             self._monitor = Monitor.open(self._on_touched)  # before the first load, so that nothing goes unseen
             before = find_wrong_sysctls()  # for our rules the kernel switches accounting on by itself
-            await self._load_rules(self._plan(time.time()))
+            await self._load_rules(self._plan(tell_time()))
             applied = apply_sysctls()
             known = {setting.name for setting in applied}
             self._sysctls = applied + [setting for setting in before if not (setting.failure or setting.name in known)]
@@ -248,19 +250,22 @@ class FlowFilter:
                 self._wake.set()
 
     def _seconds_to_next(self) -> float:
-        now = time.time()
+        now = tell_time()
         until = min(self.judge.posture(device, now).until for device in ("", *self._slots))
         return min(max(until - now, 0.0), LONGEST_SLEEP)
 
     async def _settle(self) -> None:
         """Make the kernel's rules and the running flows what the policy says now."""
-        now = time.time()
+        now = tell_time()
         is_new, self._is_new_policy = self._is_new_policy, False
         plan = self._plan(now)
         if plan != self._told:
             await self._load_rules(plan)
-        self._ending += [key for key, _ in self.engine.review(time.time(), is_new)]
+        self._ending += [key for key, _ in self.engine.review(tell_time(), is_new)]
+        is_carried = bool(self._ending) and self._rules.is_offloading
         self._end_flows()
+        if is_carried:  # the flowtable looks at no marks: a new one is empty, and each flow meets its mark again
+            await self._load_rules(plan)
 
     def _plan(self, now: float) -> Plan:
         policy, config = self.judge.policy, self._config
@@ -285,7 +290,20 @@ class FlowFilter:
             redirected=tuple(number for number, posture in postures.items() if posture.bypass_protection),
             dns4=find_listener(config.dns.listen, is_v6=False),
             dns6=find_listener(config.dns.listen, is_v6=True),
+            offload=self._offloaded(set(names.values()), renamed),
         )
+
+    def _offloaded(self, present: set[str], renamed: set[str]) -> tuple[str, ...]:
+        """The interfaces for the flowtable, which takes none that is not there."""
+        settings = self._config.filter
+        if not settings.offload:
+            return ()
+        return tuple(sorted(present & {*settings.lan, *settings.wan, *renamed}))
+
+    def use(self, config: Config) -> None:
+        """Send redirected DNS to where the gateway listens by now; `filter` itself is that of the start."""
+        self._config = config
+        self._wake.set()
 
     async def _load_rules(self, plan: Plan) -> None:
         repairs, is_repair = self._repairs, self._told is None
@@ -317,16 +335,23 @@ class FlowFilter:
             log.warning("event=too-many-devices without_slot=%d rules=new-devices", len(devices) - len(slots))
         if slots != self._slots:
             self._slots = slots
-            try:
-                save_slots(self._slots_path, slots)
-            except GuardianError as error:  # a full disk must not keep a new policy from the flows
-                log.error("event=slots-not-saved error=%r", str(error))
+            self._save_slots()
+
+    def _save_slots(self) -> None:
+        try:
+            save_slots(self._slots_path, self._slots)
+        except GuardianError as error:  # a full disk must not keep a new policy from the flows
+            if not self._has_unsaved_slots:
+                log.error("event=slots-not-saved error=%r action=try-again", str(error))
+            self._has_unsaved_slots = True
+        else:
+            self._has_unsaved_slots = False
 
     def _take_over_flows(self) -> None:
         """Adopt the flows that a gateway before this one has judged: they never notice."""
         assert self._conntrack is not None
         devices = self._devices_by_slot()
-        now = time.time()
+        now = tell_time()
         for flows in self._conntrack.dump(marks.ALLOWED, marks.ALLOWED):  # WATCHED ones too
             for flow in flows:
                 device = devices.get(flow.mark >> marks.SLOT_SHIFT)
@@ -342,7 +367,7 @@ class FlowFilter:
     # Packets
 
     def _judge_packet(self, data: bytes, mac: bytes | None, mark: int) -> int:
-        return self.engine.handle(data, mac, time.time())
+        return self.engine.handle(data, mac, tell_time())
 
     def _answer(self, answer: Answer) -> bool:
         raw = self._raw.get(len(answer.key.source))
@@ -360,6 +385,20 @@ class FlowFilter:
                 raw.sendto(packet, (host, 0))
         except OSError as error:
             log.warning("event=page-not-sent error=%r", error.strerror)
+
+    def _forget_carried(self, key: FlowKey) -> bool:
+        """Forget a flow that the fast path may have carried, and that is opened anew; False when it never does.
+
+        The kernel never again holds such a flow to its TCP windows (nft_flow_offload.c), and the engine relies on them:
+        the SYN is dropped, and the next one opens a flow that is watched.
+        """
+        if not self._config.filter.offload or self._conntrack is None:
+            return False
+        try:
+            self._conntrack.delete(*key)
+        except OSError as error:  # EBUSY: it is being carried, so its packets do not come here for long
+            log.info("event=flow-not-forgotten protocol=%d error=%r", key.protocol, error.strerror)
+        return True
 
     def _note_attempt(self, who: Who, kind: str, now: float) -> None:
         self._around.recorder.note_attempt(who.device, who.mac, kind, 1, now)
@@ -385,11 +424,13 @@ class FlowFilter:
     async def _sample(self) -> None:
         while True:
             await asyncio.sleep(SAMPLE_SECONDS)
+            if self._has_unsaved_slots:
+                self._save_slots()
             try:
                 grown = await self._minutes.sample(self._devices_by_slot(), self.judge.policy)
                 self._around.note_traffic(self._minutes.take_moved())
                 for device, count in (await self._redirects.sample(self._devices_by_slot())).items():
-                    self._around.recorder.note_attempt(device, None, "dns", count, time.time())
+                    self._around.recorder.note_attempt(device, None, "dns", count, tell_time())
             except (GuardianError, OSError) as error:
                 log.warning("event=minutes-not-counted error=%r", str(error))
                 continue
@@ -400,7 +441,7 @@ class FlowFilter:
 
     def _has_spent(self, profiles: set[str]) -> bool:
         """Whether the minutes that were counted just now change what a device may do."""
-        now = time.time()
+        now = tell_time()
         policy = self.judge.policy
         for device in ("", *(device.id for device in policy.household.devices)):
             before = self.judge.posture(device, now)
@@ -413,7 +454,7 @@ class FlowFilter:
     async def _age(self) -> None:
         while True:
             await asyncio.sleep(AGE_SECONDS)
-            self.engine.age(time.time())
+            self.engine.age(tell_time())
 
     async def _feed(self) -> None:
         while True:
@@ -428,6 +469,8 @@ class FlowFilter:
             "form": self._rules.form.name.lower(),
             "problem": self._problem,
             "repairs": self._repairs,
+            "offload": self._rules.is_offloading,
+            "no_offload": self._rules.no_offload,
             "undecided": len(engine.tcp) + len(engine.udp),
             "held_bytes": engine.tcp.held_bytes,
             "running": len(engine.judged),
@@ -444,6 +487,8 @@ class FlowFilter:
 
 def says_else(before: Policy, now: Policy) -> bool:
     """Tell whether another policy may block names that were allowed before: more than its stops has changed."""
+    if before.clock_unset != now.clock_unset:  # services with hours or minutes of their own
+        return True
     return _without_stops(before) != _without_stops(now) or is_other(before.addresses, now.addresses)
 
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from guardian.clock import tell_time
 from guardian.devices import DeviceMap, find_owner
 from guardian.errors import GuardianError
 from guardian.gateway.memory import Memory
@@ -60,7 +61,7 @@ class Identity:
     def identify(self, address: bytes, mac: bytes | None) -> str:
         """Return the id of the device at a packed address with a MAC, "" for one without a name; note it as seen."""
         if mac is not None:
-            now = time.time()
+            now = tell_time()
             self._presence.note(address, mac, time.monotonic())
             if self._memory.known.see(mac, address, self.leases.hostname_of(mac), now):
                 log.info("event=new-device mac=%s", mac.hex(":"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import socket
 from collections.abc import Iterable
 
@@ -11,6 +12,8 @@ from guardian.config import Endpoint
 from guardian.errors import GuardianError
 from guardian.resolver.listen import Core, UdpListener, open_udp
 from guardian.resolver.tcp import TcpListener
+
+log = logging.getLogger(__name__)
 
 BIND_TRIES = 10  # a predecessor that was killed may hold the port for a moment
 BIND_PAUSE = 0.3  # seconds
@@ -42,6 +45,24 @@ class Listeners:
             raise
         for endpoint in [endpoint for endpoint in self._udp if endpoint not in wanted]:
             await self._close(endpoint)
+
+    async def follow(self, endpoints: Iterable[Endpoint]) -> bool:
+        """Close what is no longer named, then open each that is not open; return whether all of them are now.
+
+        This is for addresses that the machine has got or lost: what cannot be used yet is logged and harms no other.
+        """
+        wanted = dict.fromkeys(endpoints)
+        for endpoint in [endpoint for endpoint in self._udp if endpoint not in wanted]:
+            await self._close(endpoint)
+        is_whole = True
+        for endpoint in [endpoint for endpoint in wanted if endpoint not in self._udp]:
+            try:
+                await self._open(endpoint)
+            except GuardianError as error:
+                await self._close(endpoint)
+                log.warning("event=address-not-used error=%r", str(error))
+                is_whole = False
+        return is_whole
 
     async def close(self) -> None:
         """Close all."""

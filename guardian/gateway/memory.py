@@ -58,10 +58,11 @@ class Memory:
 
     def _erase_hidden(self, before: Mapping[str, Visibility], now: Mapping[str, Visibility]) -> None:
         changed = {device: shown for device, shown in now.items() if before.get(device) is not shown}
+        again = not before  # at the start: whoever narrowed it has erased it then
         if nameless := [device for device, shown in changed.items() if shown is not Visibility.NAMES]:
-            self.writer.erase_names(nameless)
+            self.writer.erase_names(nameless, again=again)
         if counted := [device for device, shown in changed.items() if shown is Visibility.COUNTS]:
-            self.writer.erase_services(counted)
+            self.writer.erase_services(counted, again=again)
 
     def note_sightings(self, seen: Iterable[tuple[bytes, bytes, float]], leases: LeaseFiles) -> None:
         """Note which devices are still here: (MAC, packed address, epoch seconds) of each. The hot path does not."""

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable
 from datetime import datetime
 
+from guardian.clock import tell_time
 from guardian.filter import marks
 from guardian.filter.conntrack import Conntrack, Flow
 from guardian.filter.judged import FlowKey, JudgedFlows
@@ -44,14 +45,14 @@ class MinutesCounter:
 
         Raises OSError and GuardianError when the kernel does not tell.
         """
-        began = time.time()
+        began = tell_time()
         counters: dict[FlowKey, tuple[int, int, int, int]] = {}
         for flows in self._conntrack.dump(_RUNNING, marks.STATE_MASK & marks.ALLOWED):
             self._add(flows, devices, counters)
             await asyncio.sleep(0)  # queries and packets come first
         self._counters = counters
         self._judged.keep(counters, began - SETTLING_SECONDS)
-        return self._count(self._meter.take(time.monotonic()), policy, time.time())
+        return self._count(self._meter.take(time.monotonic()), policy, tell_time())
 
     def take_moved(self) -> set[bytes]:
         """Return the packed addresses of the home whose packets were carried since the last call."""

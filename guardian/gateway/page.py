@@ -9,6 +9,7 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 from guardian.blockpage import BlockInfo, DeviceInfo, LegalNotice, PageSettings, country_of
+from guardian.clock import tell_time
 from guardian.config import Config
 from guardian.errors import TextError
 from guardian.home import Home
@@ -53,7 +54,8 @@ class PageFacts:
         household, catalogue = self.home.household, self.home.catalogue
         return PageSettings(
             names=frozenset({format_name(config.local.name)}),
-            language=household.language,
+            language=household.language if household.language in config.languages else config.language,
+            languages=config.languages,
             country=household.country or country_of(household.timezone),
             helplines=catalogue.helplines,
             categories=catalogue.category_texts,
@@ -64,7 +66,7 @@ class PageFacts:
 
     def describe(self, address: str) -> DeviceInfo | None:
         """Return what holds for the device at a text address, or None for strangers."""
-        client = self._find(address, time.time())
+        client = self._find(address, tell_time())
         if client is None:
             return None
         profile = self._profile(client.posture.profile)
@@ -72,7 +74,7 @@ class PageFacts:
 
     def explain(self, address: str, host: str) -> BlockInfo | None:
         """Return why `host` is blocked for the device at a text address, or None when it is not."""
-        now = time.time()
+        now = tell_time()
         client = self._find(address, now)
         if client is None:
             return None
@@ -87,7 +89,7 @@ class PageFacts:
 
     def describe_flow(self, answer: Answer) -> tuple[BlockInfo, str]:
         """Return why a plain HTTP request was blocked, and its host."""
-        now = time.time()
+        now = tell_time()
         devices = {device.id: device.profile for device in self.home.household.devices}
         profile = devices.get(answer.who.device, self.home.household.new_device_profile)
         host = format_name(answer.names[0]) if answer.names else ipaddress.ip_address(answer.key.destination).compressed
@@ -95,7 +97,7 @@ class PageFacts:
 
     def _inform(self, decision: Decision, device: str, profile: str, now: float) -> BlockInfo:
         kind, _, service = decision.rule.partition(":")
-        known = self.home.catalogue.services.get(service) if kind in ("service", "minutes") else None
+        known = self.home.catalogue.services.get(service) if kind in ("service", "minutes", "clock") else None
         return BlockInfo(
             reason=decision.reason,
             rule=decision.rule,

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
-import os
 import signal
 import time
 from collections.abc import Callable
@@ -17,35 +16,39 @@ from typing import TYPE_CHECKING
 
 from guardian import __version__
 from guardian.blockpage import BlockPage
+from guardian.clock import State, is_confirmed, tell_time
 from guardian.config import Config, load_config
-from guardian.control import ControlServer
+from guardian.control import ControlServer, NoRoomError
 from guardian.errors import GuardianError
+from guardian.gateway.clock import look_at_clock, open_clock
 from guardian.gateway.hotline import HotlineLists
 from guardian.gateway.identity import Identity
 from guardian.gateway.listeners import Listeners
 from guardian.gateway.live import Live
 from guardian.gateway.memory import Memory
+from guardian.gateway.own_addresses import find_own_addresses, is_rebinding
 from guardian.gateway.page import PageFacts
 from guardian.gateway.presence import LOOK_SECONDS, Presence
-from guardian.gateway.sizing import cache_bytes_for, read_memory_size, table_entries_for
+from guardian.gateway.reloads import Reloads
+from guardian.gateway.sizing import entries_of, limits_of
 from guardian.gateway.status import format_endpoint
 from guardian.gateway.verbs import Verbs
 from guardian.home import load_home, make_state
-from guardian.interfaces import list_addresses
-from guardian.names import is_below
+from guardian.interfaces import Following, fit_to_interfaces, list_absent
 from guardian.policy.model import Decision, Reason
 from guardian.policy.posture import posture_of
 from guardian.policy.usage import Usage
 from guardian.resolver.answer import Blocker
-from guardian.resolver.cache import Cache, Entry, Limits
+from guardian.resolver.cache import Cache, Entry
 from guardian.resolver.clients import Client, Clients
 from guardian.resolver.handle import Handler, Miss
 from guardian.resolver.listen import Core
-from guardian.resolver.local import LocalNames, is_private_address
+from guardian.resolver.local import LocalNames
 from guardian.resolver.record import AnswerRecorder
 from guardian.resolver.resolve import Resolver
 from guardian.resolver.upstream import Upstreams
-from guardian.store.settings import list_changes
+from guardian.store.settings import read_last_change
+from guardian.supervisor import Nobody, Supervisor
 
 if TYPE_CHECKING:
     from guardian.filter.tcp import Answer
@@ -54,33 +57,45 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SIGHTING_SECONDS = 600.0  # between two notes of who is here
-CLOCK_JUMP = 2.0  # seconds by which the wall clock left the monotonic one: somebody set it
 
 
 class Gateway:
     """One running gateway. `start`, then `run` until `stop`; `reload` at any time between."""
 
-    def __init__(self, config: Config, config_path: str) -> None:
-        self.config = config
+    def __init__(self, config: Config, config_path: str, supervisor: Supervisor | None = None) -> None:
+        """`supervisor` is told of reloads and of the end; whoever calls `start` tells it that we serve."""
+        self._supervisor = supervisor or Nobody()
+        self._written = config  # with interfaces where `config` has the addresses that they have by now
+        self.config = fit_to_interfaces(config)
         self._config_path = config_path
-        self.started = time.time()
+        self._following = Following(self._follow_addresses)
+        self._own: tuple[bytes, ...] = ()
+        self._began = time.monotonic()
         self._stopping = asyncio.Event()
         self._failed = False
         self._pauses: dict[str, float] = {}
         self._paused_at = 0.0
-        self._clock_offset = time.time() - time.monotonic()
         self._looked = self._noted = time.monotonic()
         self._page: BlockPage | None = None
         self.flows: FlowFilter | None = None
         self._usage = Usage()
         self._reloading = asyncio.Lock()
+        self._control_missing = False
+        self.reloads = Reloads()
         self.presence = Presence()
+
+    @property
+    def started(self) -> float:
+        """When this process began, in epoch seconds: by what is known of the time now, not by what was known then."""
+        return tell_time() - (time.monotonic() - self._began)
 
     # Building
 
     async def start(self) -> None:
         """Load, bind and serve. Raises GuardianError; nothing is left behind then."""
         make_state(self.config)
+        self.clock = open_clock(self.config)
+        self._was_confirmed = is_confirmed()
         self.home = load_home(self.config)
         self.memory = Memory(self.config.history, self.home.household)
         self.live = Live(self.memory.recorder)
@@ -93,13 +108,15 @@ class Gateway:
             await self.listeners.use(self.config.dns.listen)
             await self._start_page()
             await self._start_filter()
-            await self._control.start(self.config.control.socket, self.config.control.group)
+            await self._start_control()
         except BaseException:
             await self._close_sockets()
             raise
         self._remembering = asyncio.get_running_loop().create_task(self._recall())
         self._ticker = asyncio.get_running_loop().create_task(self._tick())
         self._ticker.add_done_callback(self._on_ticker_end)
+        self._own = find_own_addresses(self.config)
+        self._following.start()
         log.info(
             "event=started version=%s listen=%s profiles=%d devices=%d tags=%d starter_lists=%s",
             __version__,
@@ -109,6 +126,26 @@ class Gateway:
             len(self.home.lists.tags),
             self.home.starter,
         )
+        self._tell_absent()
+
+    async def _start_control(self) -> None:
+        """Be there for the console; where there is no room for a socket, later: names must resolve all the same."""
+        try:
+            await self._control.start(self.config.control.socket, self.config.control.group)
+        except NoRoomError as error:
+            if not self._control_missing:
+                log.error("event=no-control error=%r action=try-again", str(error))
+            self._control_missing = True
+        else:
+            if self._control_missing:
+                log.info("event=control-open")
+            self._control_missing = False
+
+    async def _open_missing_control(self) -> None:
+        try:
+            await self._start_control()
+        except GuardianError as error:  # somebody else has it by now; the home needs its names more
+            log.error("event=no-control error=%r", str(error))
 
     async def _start_page(self) -> None:
         facts = PageFacts(self.home, self.clients, self.cache, self.hotline)
@@ -147,7 +184,7 @@ class Gateway:
     def _give(self, client: Client, decision: Decision, name: bytes, entry: Entry, seconds: int) -> None:
         """Tell the flow filter which addresses an answer gives, before it leaves."""
         assert self.flows is not None
-        judge, addresses, now = self.flows.judge, entry.addresses(), time.time()
+        judge, addresses, now = self.flows.judge, entry.addresses(), tell_time()
         if client.posture.strict:
             judge.given.note(client.device, addresses, seconds, now)
         if decision.reason in (Reason.HELPLINE, Reason.SAFE_SEARCH):
@@ -169,13 +206,15 @@ class Gateway:
         """Make the parts that a reload may swap, from `self.config` and `self.home`."""
         config, home = self.config, self.home
         dns = config.dns
-        self.cache = Cache(_limits_of(config))
+        self.cache = Cache(limits_of(config))
         self.hotline = HotlineLists(self.cache, self._judge_flows_again)
         self.hotline.use(self.hotline.open(config))
-        self.policy = home.compile(usage=self._usage, lists=self.hotline.join(home.lists))
+        self.policy = home.compile(
+            usage=self._usage, lists=self.hotline.join(home.lists), clock_unset=self.clock.state is State.WAITING
+        )
         self.upstreams = Upstreams(config.upstreams, config.forward)
         self.resolver = Resolver(self.upstreams, self.cache, self._is_rebinding, _second)
-        entries = _entries_of(config)
+        entries = entries_of(config)
         identity = self.identity
         self.clients = Clients(
             self.policy,
@@ -202,6 +241,7 @@ class Gateway:
         self.core = Core(self.clients, self.handler, self.resolver, self.answers.drain, _call_later)
         self.core.settling = self.hotline.settling
         self.listeners = Listeners(self.core)
+        self._tell_who_we_are()
 
     def _judge_flows_again(self) -> None:
         if self.flows is not None:
@@ -212,39 +252,23 @@ class Gateway:
             self.resolver.fetch(miss)
 
     def _lose_helpline(self) -> None:
-        self.memory.note_lost_helpline(time.time())
+        self.memory.note_lost_helpline(tell_time())
+
+    def _is_rebinding(self, name: bytes, address: bytes) -> bool:
+        return is_rebinding(self.config, name, address)
 
     def _local_names(self) -> LocalNames:
         local = self.config.local
         forwards = [forward.domain for forward in self.config.forward]
-        return LocalNames(local.name, self._own_addresses(), local.zone, self.identity.leases, forwards)
+        return LocalNames(local.name, find_own_addresses(self.config), local.zone, self.identity.leases, forwards)
+
+    def _tell_who_we_are(self) -> None:
+        """Let the resolver know this machine itself, which has to find its time servers whatever holds for others."""
+        self.clients.own_addresses = frozenset(find_own_addresses(self.config))
+        self.handler.time_servers = frozenset(self.config.local.time_servers)
 
     def _blocker(self) -> Blocker:
-        return Blocker(self.config.block, self.config.local.name, self._own_addresses(), self.hotline.errors)
-
-    def _own_addresses(self) -> tuple[bytes, ...]:
-        """The packed addresses of this gateway: as configured, else those it listens on.
-
-        Loopback is left out where there is more: to a device in the home it means the device itself.
-        """
-        config = self.config
-        hosts = config.local.addresses or tuple(endpoint.host for endpoint in config.block.page + config.dns.listen)
-        own = [ipaddress.ip_address(host) for host in hosts]
-        if any(address.is_unspecified for address in own):
-            # Everywhere: the addresses of the home's side, not the one that the provider gave.
-            mine = (ipaddress.ip_address(packed) for packed in list_addresses())
-            own += [address for address in mine if is_private_address(address.packed) and not address.is_link_local]
-            own = [address for address in own if not address.is_unspecified]
-        if not config.local.addresses:
-            own = [address for address in own if not address.is_loopback] or own
-        return tuple(dict.fromkeys(address.packed for address in own))
-
-    def _is_rebinding(self, name: bytes, address: bytes) -> bool:
-        dns = self.config.dns
-        if not dns.rebinding_protection or not is_private_address(address):
-            return False
-        trusted = (*dns.rebinding_allowed, *(forward.domain for forward in self.config.forward))
-        return not any(is_below(name, domain) for domain in trusted)
+        return Blocker(self.config.block, self.config.local.name, find_own_addresses(self.config), self.hotline.errors)
 
     # Living
 
@@ -255,6 +279,7 @@ class Gateway:
         loop.add_signal_handler(signal.SIGINT, self.stop)
         loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
         await self._stopping.wait()
+        self._supervisor.stopping()
         await self.close()
         if self._failed:
             raise GuardianError("the gateway had to stop: see its log")
@@ -275,6 +300,7 @@ class Gateway:
     async def close(self) -> None:
         """Stop serving, write what the history holds, leave no socket behind."""
         self._ticker.cancel()
+        await self._following.close()
         await self._control.close()
         await self._close_sockets()
         await self.resolver.close()
@@ -283,6 +309,7 @@ class Gateway:
         self._note_sightings()
         self._flush_history()
         await asyncio.get_running_loop().run_in_executor(None, self.memory.writer.close)
+        self.clock.close()
         log.info("event=stopped")
 
     async def _close_sockets(self) -> None:
@@ -308,22 +335,29 @@ class Gateway:
             await asyncio.sleep(1.0)
             self.core.tick()
             self.core.flush()
-            offset = time.time() - time.monotonic()
-            if abs(offset - self._clock_offset) > CLOCK_JUMP:
-                log.warning("event=clock-set seconds=%+d decisions=anew", offset - self._clock_offset)
-                self._clock_offset = offset
-                self.clients.forget()
-                if self.flows is not None:
-                    self.flows.set_clock()
+            if look_at_clock(self.clock, self.upstreams.status):
+                self._judge_by_clock()
             if self.memory.is_due():
                 self._flush_history()
-            self.live.tick(time.time())
+            self.live.tick(tell_time())
             if time.monotonic() - self._looked >= LOOK_SECONDS:
                 self.look_around()
+                if self._control_missing:
+                    await self._open_missing_control()
             if time.monotonic() - self._noted >= SIGHTING_SECONDS:
                 self._note_sightings()
                 if self.home.household_error:
                     await self._reload_by_signal()
+
+    def _judge_by_clock(self) -> None:
+        """The clock was set, or is believed no more, or at last: all moments are other moments now."""
+        if is_confirmed() and not self._was_confirmed:
+            self._replace_upstreams()  # connections were made while no certificate's dates could be looked at
+        self._was_confirmed = is_confirmed()
+        self._replace_policy()
+        if self.flows is not None:
+            self.flows.set_clock()
+        self.live.publish("change", what="household")
 
     def look_around(self) -> None:
         """Note who has shown a sign of life since the last look, and tell who came and who went."""
@@ -334,7 +368,7 @@ class Gateway:
     def _note_sightings(self) -> None:
         self.look_around()
         self._noted = time.monotonic()
-        then = time.time() - self._noted
+        then = tell_time() - self._noted
         seen = ((mac, sign.address, then + sign.last) for mac, sign in self.presence.take_unsaved())
         self.memory.note_sightings(seen, self.identity.leases)
 
@@ -347,11 +381,17 @@ class Gateway:
     async def reload(self) -> None:
         """Read configuration, household and lists again, and swap. Raises GuardianError; then nothing has changed."""
         async with self._reloading:
-            await self._reload()
+            self._supervisor.reloading()
+            try:
+                with self.reloads.counting():
+                    await self._reload()
+            finally:
+                self._supervisor.ready()
 
     async def _reload(self) -> None:
         loop = asyncio.get_running_loop()
-        config = await loop.run_in_executor(None, load_config, self._config_path)
+        written = await loop.run_in_executor(None, load_config, self._config_path)
+        config = fit_to_interfaces(written)
         home = await loop.run_in_executor(None, load_home, config, self.home)
         opened = await loop.run_in_executor(None, self.hotline.open, config)
         changed = await loop.run_in_executor(None, read_last_change, config.settings)
@@ -360,7 +400,7 @@ class Gateway:
             for name in ("state", "control", "history", "filter")
             if getattr(config, name) != getattr(self.config, name)
         ]
-        if config.block.page != self.config.block.page:
+        if written.block.page != self._written.block.page:
             fixed.append("block.page")
         if fixed:
             raise GuardianError(f"{', '.join(fixed)} cannot change while the gateway runs: restart it")
@@ -370,7 +410,7 @@ class Gateway:
         self.memory.forget_narrowed(self.home.household, home.household)
         if changed >= self._paused_at:  # what parents set since then is newer than a pause of the control socket
             self._pauses.clear()
-        (before_home, self.home), self.config = (self.home, home), config
+        (before_home, self.home), self.config, self._written = (self.home, home), config, written
         is_other_feed = self.hotline.use(opened)
         self._swap(before)
         if home.household != before_home.household:
@@ -385,9 +425,7 @@ class Gateway:
     def _swap(self, before: Config) -> None:
         config, home = self.config, self.home
         if (config.upstreams, config.forward) != (before.upstreams, before.forward):
-            old, self.upstreams = self.upstreams, Upstreams(config.upstreams, config.forward)
-            self.resolver.replace_upstream(self.upstreams)
-            self._closing = asyncio.get_running_loop().create_task(old.drain())
+            self._replace_upstreams()
             self.cache.flush()  # another resolver may see another world
         elif (config.dns.rebinding_protection, config.dns.rebinding_allowed) != (
             before.dns.rebinding_protection,
@@ -395,20 +433,64 @@ class Gateway:
         ):
             self.cache.flush()  # what is private was judged when it came
         self.identity.use(home.household, config.local.leases)
+        if self.flows is not None:
+            self.flows.use(config)
         self.memory.recorder.timezone = home.household.tz
         self.handler.lists = self.hotline.join(home.lists)
         self.core.settling = self.hotline.settling
         self.handler.local = self._local_names()
         self.handler.blocker = self._blocker()
         self.handler.block_ttl = config.block.ttl
-        self.cache.limits = _limits_of(config)
-        self.clients.budget.limit = _entries_of(config)
+        self._tell_who_we_are()
+        self.cache.limits = limits_of(config)
+        self.clients.budget.limit = entries_of(config)
         self.clients.configure(config.dns.clients, config.dns.rate_limit)
         logging.getLogger().setLevel(config.log_level.upper())
         self._replace_policy()
         if self._page is not None:
             self._page_facts.use(home)
             self._page.use(self._page_facts.settings(config))
+
+    def _replace_upstreams(self) -> None:
+        old, self.upstreams = self.upstreams, Upstreams(self.config.upstreams, self.config.forward)
+        self.resolver.replace_upstream(self.upstreams)
+        self._closing = asyncio.get_running_loop().create_task(old.drain())
+
+    async def _follow_addresses(self) -> bool:
+        """Listen where the machine's interfaces are by now, and answer with that; return whether all is well.
+
+        Raises OSError when the kernel does not tell.
+        """
+        async with self._reloading:
+            before, own = self.config, self._own
+            self.config = config = fit_to_interfaces(self._written)
+            is_moved = config != before or own != find_own_addresses(self.config)
+            is_whole = await self.listeners.follow(config.dns.listen)
+            if self._page is not None:
+                is_whole = await self._page.follow(config.block.page) and is_whole
+            if is_moved:
+                self._move()
+            return is_whole
+
+    def _move(self) -> None:
+        """Tell everything that holds our own addresses which they are now."""
+        self._own = find_own_addresses(self.config)
+        self.handler.local, self.handler.blocker = self._local_names(), self._blocker()
+        self._tell_who_we_are()
+        self.clients.configure(self.config.dns.clients, self.config.dns.rate_limit)
+        if self._page is not None:
+            self._page.use(self._page_facts.settings(self.config))
+        if self.flows is not None:
+            self.flows.use(self.config)
+        self._replace_policy()  # ready answers name the block page's old address
+        listening = ",".join(format_endpoint(endpoint) for endpoint in self.listeners.endpoints)
+        log.info("event=addresses-changed listen=%s", listening)
+        self._tell_absent()
+
+    def _tell_absent(self) -> None:
+        absent = list_absent((*self._written.dns.listen, *self._written.block.page))
+        if absent:
+            log.warning("event=no-address interfaces=%s action=wait", ",".join(absent))
 
     def judge_site(self, device: str, name: bytes, now: float) -> Decision:
         """Return the decision about a wire name for a named device (by id), also by what its last answer led to."""
@@ -417,7 +499,7 @@ class Gateway:
     def pause(self, name: str, until: float) -> None:
         """Pause a profile or device id until a moment (epoch seconds, 0 = not), on top of what parents set."""
         self._pauses[name] = until
-        self._paused_at = time.time()
+        self._paused_at = tell_time()
         self._replace_policy()
         self.live.publish("change", what="household")
 
@@ -434,16 +516,11 @@ class Gateway:
 
     def _replace_policy(self) -> None:
         lists = self.hotline.join(self.home.lists)
-        self.policy = self.home.compile(self._pauses, self._usage, lists=lists)
+        clock_unset = self.clock.state is State.WAITING
+        self.policy = self.home.compile(self._pauses, self._usage, lists=lists, clock_unset=clock_unset)
         self.clients.replace_policy(self.policy)
         if self.flows is not None:
             self.flows.replace_policy(self.policy, lists)
-
-
-def read_last_change(path: str) -> float:
-    """Return when parents last changed the settings in the database, in epoch seconds, 0 for never."""
-    changes = list_changes(path, 1) if os.path.exists(path) else []
-    return changes[0][0] if changes else 0.0
 
 
 def _second() -> int:
@@ -452,13 +529,3 @@ def _second() -> int:
 
 def _call_later(seconds: float, call: Callable[[], None]) -> None:
     asyncio.get_running_loop().call_later(seconds, call)
-
-
-def _limits_of(config: Config) -> Limits:
-    dns = config.dns
-    max_bytes = dns.cache_bytes or cache_bytes_for(read_memory_size())
-    return Limits(max_bytes, dns.min_ttl, dns.max_ttl, dns.serve_stale)
-
-
-def _entries_of(config: Config) -> int:
-    return config.dns.table_entries or table_entries_for(read_memory_size())

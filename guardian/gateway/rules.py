@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 
 from guardian.errors import GuardianError
@@ -16,12 +17,16 @@ from guardian.filter.ruleset import (
     render_xtables_removal,
 )
 
+log = logging.getLogger(__name__)
+
 
 class Rules:
     """What of ours is in force. For use in executors: a load that outlives the task that waited for it does no harm."""
 
     def __init__(self) -> None:
         self.form = QueueForm.NONE
+        self.is_offloading = False  # judged flows take the kernel's fast path
+        self.no_offload = ""  # why they don't although they should
         self._lock = threading.Lock()
         self._is_closed = False
         self._is_loaded = False  # or a part of them
@@ -35,9 +40,25 @@ class Rules:
             if self._is_closed:
                 return
             self._is_loaded = True
-            nftables.load(render_table(plan, self.form is QueueForm.NFT))
+            self._load_table(plan)
             if is_repair and self.form is QueueForm.XTABLES:
                 _load_xtables(plan)
+
+    def _load_table(self, plan: Plan) -> None:
+        """Load the table; where the kernel takes it only without its flowtable, load it so. Raises GuardianError."""
+        with_queue = self.form is QueueForm.NFT
+        refusal = ""
+        if plan.offload:
+            try:
+                nftables.load(render_table(plan, with_queue))
+            except GuardianError as error:
+                refusal = str(error)
+        if refusal or not plan.offload:
+            nftables.load(render_table(plan._replace(offload=()), with_queue))
+            if refusal and refusal != self.no_offload:
+                log.warning("event=no-offload reason=%r action=rules-without-it", refusal)
+        self.no_offload = refusal
+        self.is_offloading = bool(plan.offload) and not refusal
 
     def remove(self) -> None:
         """Take away what was loaded, whatever is left of it. Raises GuardianError."""

@@ -69,15 +69,28 @@ def source_status(source: SourceFacts) -> dict[str, Any]:
     return {"name": source.name, "tag": source.tag, "entries": source.entries, **source.notes}
 
 
-def read_own_memory() -> dict[str, int]:
-    """Return this process's memory in bytes: resident, and private (what it would give back)."""
+def read_own_memory(proc: str = "/proc/self") -> dict[str, int]:
+    """Return this process's memory in bytes: resident, and private (what it would give back).
+
+    OpenWrt's kernels do not count private pages (CONFIG_PROC_PAGE_MONITOR): there private is what no file backs.
+    """
+    try:
+        sizes = _read_sizes(f"{proc}/smaps_rollup")
+        return {"resident": sizes["Rss"], "private": sizes["Private_Clean"] + sizes["Private_Dirty"]}
+    except FileNotFoundError:
+        sizes = _read_sizes(f"{proc}/status")
+        return {"resident": sizes["VmRSS"], "private": sizes["RssAnon"]}
+
+
+def _read_sizes(path: str) -> dict[str, int]:
+    """Return the lines `Name:  123 kB` of a file of the kernel's, in bytes."""
     sizes: dict[str, int] = {}
-    with open("/proc/self/smaps_rollup", encoding="ascii") as file:
+    with open(path, encoding="utf-8", errors="replace") as file:
         for line in file:
             name, _, rest = line.partition(":")
             if rest.endswith("kB\n"):
                 sizes[name] = int(rest.split()[0]) * 1024
-    return {"resident": sizes["Rss"], "private": sizes["Private_Clean"] + sizes["Private_Dirty"]}
+    return sizes
 
 
 def format_endpoint(endpoint: Endpoint) -> str:

@@ -9,12 +9,14 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from guardian import __version__
+from guardian.clock import tell_time
 from guardian.control import Stream, Verb
 from guardian.errors import GuardianError
 from guardian.gateway.live import Reader
 from guardian.gateway.status import cache_status, format_endpoint, lists_status, query_status, read_own_memory
 from guardian.names import parse_name
 from guardian.policy.model import FOREVER, Reason
+from guardian.store.room import look_at_room
 
 if TYPE_CHECKING:
     from guardian.gateway.process import Gateway
@@ -35,6 +37,7 @@ class Verbs:
             "whose": self.whose,
             "presence": self.presence,
             "explain": self.explain,
+            "clock": self.clock,
             "erase": self.erase,
         }
         self.streaming: dict[str, Stream] = {"events": self.events}
@@ -77,7 +80,7 @@ class Verbs:
         gateway = self._gateway
         gateway.look_around()
         known, find = gateway.memory.known, gateway.identity.find
-        return {"devices": gateway.presence.describe(known, find, time.time(), time.monotonic())}
+        return {"devices": gateway.presence.describe(known, find, tell_time(), time.monotonic())}
 
     async def explain(self, request: dict[str, Any]) -> dict[str, Any]:
         """Tell what happens now when the named device `device` asks for `host`, also by what its answer leads to.
@@ -89,13 +92,17 @@ class Verbs:
             raise GuardianError(f"no device has the id {device[:64]!r}")
         name = parse_name(str(request.get("host", "")))
         await gateway.hotline.settle(name, device.encode())
-        decision = gateway.judge_site(device, name, time.time())
+        decision = gateway.judge_site(device, name, tell_time())
         return {
             "action": decision.action.value,
             "reason": decision.reason.value,
             "rule": "" if decision.reason is Reason.MANDATORY else decision.rule,
             "until": decision.until if math.isfinite(decision.until) else None,
         }
+
+    async def clock(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Tell whether the time is known, and what it is."""
+        return self._gateway.clock.status()
 
     async def events(self, request: dict[str, Any]) -> Reader:
         """Tell what happens from now on."""
@@ -116,7 +123,8 @@ class Verbs:
             "version": __version__,
             "pid": os.getpid(),
             "started": gateway.started,
-            "now": time.time(),
+            "now": tell_time(),
+            "clock": gateway.clock.status(),
             "listen": [format_endpoint(endpoint) for endpoint in gateway.listeners.endpoints],
             "queries": query_status(gateway.answers.tally, gateway.resolver, gateway.core),
             "cache": cache_status(gateway.cache, gateway.clients.budget),
@@ -127,8 +135,11 @@ class Verbs:
                 "profiles": len(gateway.home.household.profiles),
                 "devices": len(gateway.home.household.devices),
                 "devices_seen": len(gateway.memory.known),
+                "error": gateway.home.household_error,
             },
+            "storage": look_at_room(gateway.config.state)._asdict(),
             "history": gateway.memory.writer.status()._asdict(),
             "filter": gateway.flows.status() if gateway.flows is not None else {"enabled": False},
             "memory": read_own_memory(),
+            "reloads": gateway.reloads.status(),
         }

@@ -16,7 +16,6 @@ from types import TracebackType
 from typing import NamedTuple
 
 from tuf.api.exceptions import DownloadError, DownloadHTTPError, DownloadLengthMismatchError
-from tuf.ngclient import FetcherInterface
 
 from guardian.errors import ListError
 from guardian.hotline.download import (
@@ -31,6 +30,7 @@ from guardian.hotline.download import (
     open_url,
 )
 from guardian.hotline.feed_state import OFFLINE, TOO_LARGE, TOO_SLOW
+from guardian.hotline.tuf_client import FetcherInterface
 
 log = logging.getLogger(__name__)
 

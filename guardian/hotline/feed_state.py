@@ -15,8 +15,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
+from guardian import __version__
 from guardian.errors import ListError
 from guardian.store.images import replace_file
+from guardian.versions import is_older
 
 FOLDER = "hotline"  # below the state directory
 STATE_FILE, CURRENT_FILE = "state.json", "current.json"
@@ -35,6 +37,9 @@ DAMAGED = "damaged"  # signed or not: it is not what it says
 CLOCK = "clock"  # this box's clock is wrong
 DISK = "disk"  # this box could not write
 MISSING = "missing"  # the settings want a list that the feed does not have
+CODES = frozenset(
+    {OFFLINE, EXPIRED, NOT_SIGNED, ROLLBACK, TOO_LARGE, TOO_SLOW, GROWTH, DAMAGED, CLOCK, DISK, MISSING}
+)  # fmt: skip
 
 _WORD = "[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?"
 _BASE_NAME = re.compile(rf"{_WORD}-[0-9]{{1,10}}(?:\.[0-9a-f]{{8}})?\.base")
@@ -91,7 +96,6 @@ class FeedState:
     epoch: str = ""
     test_name: str = ""  # a listed name that everybody may look up
     minimum_version: str = ""  # of Guardian, as the feed asks
-    needs_update: bool = False  # this Guardian is older than that
     code: str = ""
     error: str = ""
     lists: Mapping[str, ListState] = field(default_factory=dict)
@@ -103,6 +107,11 @@ class FeedState:
     etag: str = ""  # of the timestamp.json with the digest below
     timestamp: str = ""  # SHA-256
     reload_due: bool = False  # new files are in force, and the gateway has not yet taken them
+
+    @property
+    def needs_update(self) -> bool:
+        """Tell whether this Guardian is older than the feed asks for: by what runs now, not by what ran at the look."""
+        return is_older(__version__, self.minimum_version)
 
     def is_expired(self, now: float) -> bool:
         """Tell whether what is in force is no longer vouched for. It is enforced all the same."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import enum
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
 from guardian.errors import ListError
+from guardian.store.images import replace_file
 
 T = TypeVar("T", "SourceReport", "SyncReport")
 
@@ -90,12 +90,8 @@ def load_report(path: Path) -> SyncReport | None:
 
 def save_report(path: Path, report: SyncReport) -> None:
     """Write the report aside and rename it."""
-    aside = path.with_name(f".{path.name}.new")
-    with open(aside, "w", encoding="utf-8") as file:
-        json.dump(format_report(report), file, indent=1, ensure_ascii=False)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(aside, path)
+    text = json.dumps(format_report(report), indent=1, ensure_ascii=False)
+    replace_file(path, [text.encode("utf-8", "surrogatepass")], lambda aside: None)
 
 
 def _read_source(item: Mapping[str, Any]) -> SourceReport:

@@ -41,6 +41,7 @@ from guardian.hotline.guard import (
 )
 from guardian.hotline.report import SourceReport, SourceState, SyncReport, load_report, save_report
 from guardian.store.addresses import address_file, write_addresses
+from guardian.store.folders import make_folder
 from guardian.store.images import write_image
 
 log = logging.getLogger(__name__)
@@ -76,7 +77,7 @@ def sync_lists(config: Config, options: SyncOptions = EVERYTHING, progress: Prog
     if unknown := [source_id for source_id in options.only if source_id not in sources]:
         raise ListError(f"no such source: {', '.join(unknown)}")
     folder = Path(config.state) / "lists" / "sources"
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with _lock(folder.parent / "sync.lock"):
         catalogue, known = load_catalogue(), load_addresses()
         shared = _make_shared(known)

@@ -16,13 +16,12 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tuf.api import exceptions as tuf
 from tuf.api.metadata import Signed, TargetFile
-from tuf.ngclient import Updater, UpdaterConfig
 
-from guardian import __version__
+from guardian.clock import RELEASED
 from guardian.config.values import HotlineConfig
 from guardian.errors import ListError
 from guardian.feed import (
@@ -56,10 +55,12 @@ from guardian.hotline.feed_state import (
     save_state,
 )
 from guardian.hotline.install import Installer, Moment, clean_folder
+from guardian.hotline.tuf_client import FetcherInterface, Updater, UpdaterConfig
+from guardian.store.folders import make_folder
+from guardian.versions import is_version
 
 log = logging.getLogger(__name__)
 
-RELEASED = datetime(2026, 1, 1, tzinfo=UTC).timestamp()  # no clock is before this; releases move it on
 MAX_SMALL_BYTES = 64 * 1024  # of feed.json, an index, a consent
 CLOCK_TOLERANCE = 86400.0
 TOP_ROLES = ("root", "timestamp", "snapshot", "targets")
@@ -95,7 +96,7 @@ class FeedClient:
         called when new files are in force, and returns whether the gateway has them now or will have when it starts.
         Raises ListError when another update runs for too long, OSError when not even the state can be written.
         """
-        self._folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self._folder)
         with lock_folder(self._folder, self._limits.total + 30.0):
             before = self._load()
             if before.url != self._hotline.url:  # the same feed, perhaps: what was believed stays, what was cached not
@@ -188,8 +189,7 @@ class FeedClient:
             self._state,
             name=feed.name,
             test_name=feed.test_name,
-            minimum_version=feed.minimum_version,
-            needs_update=_is_older(__version__, feed.minimum_version),
+            minimum_version=_read_minimum(feed),
             floors=trusted.floors(self._state.floors),
             expires=trusted.expires(),
         )
@@ -218,6 +218,23 @@ class FeedClient:
             return FeedError(DAMAGED, str(error))
 
 
+class _MetadataFetcher(FetcherInterface):
+    """Keeps metadata small: tuf has its limits for those without a length, and takes any length that is signed."""
+
+    def __init__(self, fetcher: FeedFetcher) -> None:
+        self._fetcher = fetcher
+
+    @contextmanager
+    def download_file(self, url: str, max_length: int) -> Iterator[IO[bytes]]:
+        is_snapshot = url.endswith(("/snapshot.json", ".snapshot.json"))
+        most = _TUF_LIMITS.snapshot_max_length if is_snapshot else _TUF_LIMITS.targets_max_length
+        with self._fetcher.download_file(url, min(max_length, most)) as file:
+            yield file
+
+    def _fetch(self, url: str) -> Iterator[bytes]:
+        return self._fetcher.fetch(url)
+
+
 class TrustedFeed:
     """What the signatures of one feed vouch for, at one moment. Errors are FeedError."""
 
@@ -230,13 +247,13 @@ class TrustedFeed:
         self._synced: dict[str, int] = {}  # file -> inode
         metadata = folder / "tuf"
         for place in (metadata, folder / _SMALL_FILES):
-            place.mkdir(exist_ok=True)
+            make_folder(place)
         for name in os.listdir(metadata):  # what a killed update left; ngclient does not come back to it
             if name.startswith("tmp"):
                 (metadata / name).unlink()
         with self._told():
             self._updater = Updater(
-                str(metadata), f"{url}metadata/", fetcher=fetcher, config=_TUF_LIMITS, bootstrap=root
+                str(metadata), f"{url}metadata/", fetcher=_MetadataFetcher(fetcher), config=_TUF_LIMITS, bootstrap=root
             )
         # tuf offers no way to say what time it is; tests/hotline/test_trust.py pins this.
         self._trusted: Any = self._updater._trusted_set
@@ -416,10 +433,9 @@ def lock_folder(folder: Path, patience: float) -> Iterator[None]:
         yield
 
 
-def _is_older(version: str, minimum: str) -> bool:
-    """Tell whether a version (1.2.3) is below another; what is no version is below nothing."""
-    try:
-        return bool(minimum) and [int(part) for part in version.split(".")] < [int(part) for part in minimum.split(".")]
-    except ValueError:
-        log.warning("event=version_ignored minimum=%r", minimum[:40])
-        return False
+def _read_minimum(feed: Feed) -> str:
+    """Return the version that a feed asks for, "" for none: it is shown to people, so nothing else may stand there."""
+    if feed.minimum_version and not is_version(feed.minimum_version):
+        log.warning("event=version_ignored minimum=%r", feed.minimum_version[:40])
+        return ""
+    return feed.minimum_version

@@ -218,6 +218,7 @@ _VOLUNTARY = "Guardian: on the hotline's list"  # no law, but an agreement of pr
 _TEXT = {
     Reason.MANDATORY: "Guardian: blocked by law",
     Reason.PAUSE: "Guardian: the internet is paused for this device",
+    Reason.CLOCK: "Guardian: the box does not know the time yet; try again in a minute",
     Reason.RULE: "Guardian: blocked by a parent",
     Reason.BYPASS: "Guardian: a way around the filter",
     Reason.ALLOW_LIST_ONLY: "Guardian: not among the allowed sites",

@@ -12,7 +12,7 @@ from ipaddress import IPv4Network, IPv6Network
 
 from guardian.policy.compile import Policy
 from guardian.policy.model import Decision, Visibility
-from guardian.policy.posture import Posture, posture_of
+from guardian.policy.posture import Posture, posture_of, posture_of_box
 from guardian.resolver.answer import Fact, Ready
 from guardian.resolver.local import unmap
 
@@ -127,6 +127,8 @@ class Clients:
     ) -> None:
         """`provoke(address)` makes the kernel look for the MAC of an address; True when it may soon be known."""
         self.by_address: dict[bytes, Client] = {}
+        self.own_addresses: frozenset[bytes] = frozenset()  # packed, of this machine; loopback need not be among them
+        self._box: Client | None = None
         self._gone: list[Client] = []  # forgotten ones whose answers are not yet flushed
         self.budget = Budget(table_entries)
         self._by_mac: dict[bytes, Client] = {}
@@ -171,6 +173,19 @@ class Clients:
             client = self._make(b"", mac, False)  # the proxy's own address says nothing of the device
             self._by_mac[mac] = client
         return self.refresh(client, now)
+
+    def find_box(self, asker: Client, now: float) -> Client | None:
+        """Return the client that stands for this machine itself, when `asker` is it: no device of the home."""
+        if asker.device or asker.mac is not None or not (asker.is_proxy or asker.address in self.own_addresses):
+            return None
+        if self._box is None:
+            self._box = Client(b"", None, "", True, UNLIMITED)
+        box = self._box
+        if not hasattr(box, "posture") or now >= box.posture.until:
+            box.posture, box.table = posture_of_box(self._policy, now), Table()
+            box.ready = box.table.ready
+            self.budget.tables.append(box.table)
+        return box
 
     def refresh(self, client: Client, now: float) -> Client:
         """Give `client` the posture of `now`, when the one it has is over or it has none."""
@@ -223,6 +238,7 @@ class Clients:
         self._by_mac.clear()
         self._postures.clear()
         self._tables.clear()
+        self._box = None
         self.budget.clear()
 
     def forget_address(self, address: bytes) -> None:

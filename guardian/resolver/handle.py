@@ -16,6 +16,7 @@ from guardian.policy.model import UNSETTLED, Action, Decision, Kind, NameLists, 
 from guardian.resolver.answer import Blocker, Body, Fact, Ready, build_error, build_minimal_any, fact_of, frame
 from guardian.resolver.cache import STALE_TTL, Cache, Entry, make_key, make_rewrite
 from guardian.resolver.clients import Client, Clients
+from guardian.resolver.time_servers import is_time_server
 from guardian.wire import dns
 from guardian.wire.dns import Query, Record
 
@@ -125,6 +126,7 @@ class Handler:
         self._prefetch = prefetch
         self.give = give
         self.lose_helpline = lose_helpline
+        self.time_servers: frozenset[bytes] = frozenset()  # wire names, besides those that everybody knows
         # `note_lead(name, decision, second)`: a name's answer led to one of a mandatory list, until that second.
         self.note_lead: Callable[[bytes, Decision, int], None] | None = None
 
@@ -158,7 +160,10 @@ class Handler:
         client = sender
         if sender.is_proxy and (mac := dns.read_mac(query)) is not None:
             client = self.clients.find_behind(sender, mac, now)
-        ask = Ask(packet, query, client, sender, now, second, limit)
+        owner = sender
+        if (box := self.clients.find_box(client, now)) is not None and is_time_server(query.name, self.time_servers):
+            client = owner = box
+        ask = Ask(packet, query, client, owner, now, second, limit)
         refusal = _refuse(query)
         if refusal is not None:
             return _answer(ask, Body(refusal), None)

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
+from guardian.clock import tell_time
 from guardian.config import Endpoint
 from guardian.resolver.answer import Ready, build_error
 from guardian.resolver.batch import BATCH, SENDER_BYTES, SLOT_BYTES, Batch
@@ -92,7 +93,7 @@ class Core:
         self, packet: bytes, address: bytes, limit: int | None, reply: Callable[[bytes], None], tries: int = MAX_RETRIES
     ) -> bytes | None:
         """Return the answer to `packet` from the packed `address`, or None: silence, or `reply` is called later."""
-        now = time.time()
+        now = tell_time()
         client = self.clients.find(address, now)
         if client is None:
             self.refused += 1
@@ -132,7 +133,7 @@ class Core:
 
         Return False when nothing was done, because `waits` tells that an answer of upstream is still to come.
         """
-        now = time.time()
+        now = tell_time()
         client = self.clients.find(waiter.address, now)
         if client is None:
             return True  # the networks changed meanwhile
@@ -155,7 +156,7 @@ class Core:
     def release(self, waiter: _Waiter) -> None:
         """Answer a query that was held until the kernel knows its sender, or long enough."""
         self._held -= 1
-        client = self.clients.find(waiter.address, time.time())
+        client = self.clients.find(waiter.address, tell_time())
         if client is not None and client.awaits_mac:
             self.clients.give_up_waiting(client)
         answer = self.answer(waiter.packet, waiter.address, waiter.limit, waiter.reply, waiter.tries)
@@ -224,7 +225,11 @@ def open_udp(endpoint: Endpoint) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
         if family == socket.AF_INET6:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        listener.bind((endpoint.host, endpoint.port))
+        # Of a link-local address `bind` wants the scope as a number of its own.
+        numeric = socket.getaddrinfo(
+            endpoint.host, endpoint.port, family, socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST
+        )
+        listener.bind(numeric[0][4])
     except OSError:
         listener.close()
         raise

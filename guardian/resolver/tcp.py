@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-import time
 
+from guardian.clock import tell_time
 from guardian.config import Endpoint
 from guardian.resolver.listen import Core
 
@@ -59,7 +59,7 @@ class TcpListener:
             writer.close()
             return
         address = _pack(peer[0])
-        client = self._core.clients.find(address, time.time())
+        client = self._core.clients.find(address, tell_time())
         # By device, where it is known: one tablet has many IPv6 addresses.
         owner = b"" if client is None else client.mac or address
         mine = sum(1 for other in self._connections.values() if other == owner)

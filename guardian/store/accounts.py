@@ -8,8 +8,9 @@ import sqlite3
 import unicodedata
 from typing import NamedTuple
 
-from guardian.errors import GuardianError
-from guardian.store.console import ConsoleStore
+from guardian.errors import ConfigError, GuardianError
+from guardian.store.console import ConsoleStore, UnsavedSession
+from guardian.store.database import find_storage_trouble
 
 SESSION_SECONDS = 30 * 86400.0  # after the last use
 NOTE_SECONDS = 3600.0  # how exactly the last use is known: flash wears out
@@ -202,14 +203,35 @@ def _keep_a_parent(connection: sqlite3.Connection, account: Account) -> None:
 def open_session(store: ConsoleStore, account: int, now: float, replaces: bytes = b"") -> tuple[str, str]:
     """Open a session and return its secret (for the cookie) and its CSRF token; the session `replaces` ends.
 
-    Sessions that nobody has used for long go, and the longest unused of an account that has too many.
+    Sessions that nobody has used for long go, and the longest unused of an account that has too many. One that a full
+    or read-only disk does not take holds until the console ends: parents are to see what is wrong.
     """
     secret, csrf = secrets.token_urlsafe(32), secrets.token_urlsafe(24)
+    try:
+        _save_session(store, account, hash_secret(secret), csrf, now, replaces)
+    except ConfigError as error:
+        if not find_storage_trouble(error.__cause__):
+            raise
+        _hold_session(store, account, hash_secret(secret), csrf, now, replaces)
+    return secret, csrf
+
+
+def _hold_session(store: ConsoleStore, account: int, key: bytes, csrf: str, now: float, replaces: bytes) -> None:
+    """Keep a session in memory. It is bound to the password of now: another one ends it, whoever sets it."""
+    unsaved, found = store.unsaved_sessions, find_account(store, account)
+    unsaved.pop(replaces, None)
+    while len(unsaved) >= MOST_SESSIONS:
+        unsaved.pop(next(iter(unsaved)))
+    if found is not None:
+        unsaved[key] = UnsavedSession(account, found.password, csrf, now)
+
+
+def _save_session(store: ConsoleStore, account: int, key: bytes, csrf: str, now: float, replaces: bytes) -> None:
     with store.writing() as connection:
         connection.execute("DELETE FROM sessions WHERE hash = ? OR used < ?", (replaces, now - SESSION_SECONDS))
         connection.execute(
             "INSERT INTO sessions (hash, account, csrf, created, used) VALUES (?, ?, ?, ?, ?)",
-            (hash_secret(secret), account, csrf, now, now),
+            (key, account, csrf, now, now),
         )
         connection.execute(
             "DELETE FROM sessions WHERE account = ? AND hash NOT IN"
@@ -217,7 +239,6 @@ def open_session(store: ConsoleStore, account: int, now: float, replaces: bytes 
             (account, account, MOST_SESSIONS),
         )
         connection.execute("UPDATE accounts SET last_login = ? WHERE id = ?", (now, account))
-    return secret, csrf
 
 
 def find_session(store: ConsoleStore, key: bytes, now: float, note: bool = True) -> Session | None:
@@ -232,16 +253,26 @@ def find_session(store: ConsoleStore, key: bytes, now: float, note: bool = True)
             (key, now - SESSION_SECONDS),
         ).fetchone()
         if row is None:
-            return None
+            return _find_held_session(store, connection, key, now)
         *account, csrf, used = row
         renewed = note and now - used >= NOTE_SECONDS
         if renewed:
-            connection.execute("UPDATE sessions SET used = ? WHERE hash = ?", (now, key))
+            renewed = store.note(connection, "UPDATE sessions SET used = ? WHERE hash = ?", now, key)
     return Session(Account(*account), csrf, renewed)
+
+
+def _find_held_session(store: ConsoleStore, connection: sqlite3.Connection, key: bytes, now: float) -> Session | None:
+    held = store.unsaved_sessions.get(key)
+    if held is None or now - held.opened >= SESSION_SECONDS:
+        return None
+    account = _find(connection, held.account)
+    return Session(account, held.csrf, renewed=False) if account and account.password == held.password else None
 
 
 def end_session(store: ConsoleStore, key: bytes) -> None:
     """End the session whose secret has the hash `key`."""
+    if store.unsaved_sessions.pop(key, None) is not None:
+        return
     with store.writing() as connection:
         connection.execute("DELETE FROM sessions WHERE hash = ?", (key,))
 
@@ -281,7 +312,7 @@ def find_token(store: ConsoleStore, secret: str, now: float) -> Token | None:
             return None
         key, name, scopes, created, used = row
         if used is None or now - used >= NOTE_SECONDS:
-            connection.execute("UPDATE tokens SET used = ? WHERE id = ?", (now, key))
+            store.note(connection, "UPDATE tokens SET used = ? WHERE id = ?", now, key)
     return Token(key, name, tuple(scopes.split()), created, used)
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 
 from guardian.store.console import ConsoleStore
-from guardian.store.database import explain_errors, transaction
+from guardian.store.database import explain_errors, replacing_damaged, transaction
 from guardian.store.settings import open_settings
 
 SIGN_IN_TABLES = ("sessions", "tokens", "accounts")
@@ -16,12 +16,20 @@ SIGN_IN_TABLES = ("sessions", "tokens", "accounts")
 def erase_settings(path: str) -> None:
     """Empty settings.db: the household and the list of its changes. A file that is not there stays so.
 
+    A damaged one is replaced, and what was put aside of it removed.
     Raises ConfigError.
     """
     if not os.path.exists(path):
         return
-    with explain_errors(path), closing(open_settings(path)) as connection, transaction(connection):
+    with (
+        explain_errors(path),
+        replacing_damaged(path) as target,
+        closing(open_settings(target)) as connection,
+        transaction(connection),
+    ):
         _empty(connection, _list_tables(connection))
+    with explain_errors(path), suppress(FileNotFoundError):
+        os.unlink(f"{path}.damaged")
 
 
 def erase_console(store: ConsoleStore) -> None:

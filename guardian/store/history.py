@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 DEFAULT_RETENTION_DAYS = 30
 DEFAULT_SIZE_CAP = 16 * 1024 * 1024
 SNAPSHOT_SECONDS = 3600.0
+_SECONDS_A_DAY = 86400
 _WAITING_JOBS = 16
 _HIGH_WATER, _LOW_WATER, _HALF = 0.9, 0.8, 0.5  # of the pages that the size cap allows
 _FAILURES = (sqlite3.Error, OSError, ConfigError)
@@ -97,30 +98,19 @@ class HistoryWriter:
             return False
         return True
 
-    def erase_names(self, devices: Iterable[str]) -> Future[None]:
+    def erase_names(self, devices: Iterable[str], *, again: bool = False) -> Future[None]:
         """Delete the names these device ids asked for; counts stay. Call it when a profile's visibility narrows.
 
-        Batches that were submitted before are covered. The future holds sqlite3.Error or OSError when it failed.
+        `again`: that has been done before, and is made sure of; histories that were put aside stay. Batches that were
+        submitted before are covered. The future holds sqlite3.Error or OSError when it failed.
         """
         ids = tuple(devices)
-        return self._order(lambda connection: history_write.erase_names(connection, ids))
+        return self._order(lambda connection: history_write.erase_names(connection, ids), keeps_put_aside=again)
 
-    def erase_devices(self, devices: Iterable[str]) -> Future[None]:
-        """Delete all that these device ids did, in the database and in the snapshot; a profile is its devices, and
-        its minutes (`erase_profiles`). "" stands for all devices that nobody has named.
-        """
-        ids = tuple(devices)
-        return self._order(lambda connection: history_write.erase_devices(connection, ids))
-
-    def erase_profiles(self, profiles: Iterable[str]) -> Future[None]:
-        """Delete the minutes that these profile ids used. What the gateway has in memory of today is not touched."""
-        ids = tuple(profiles)
-        return self._order(lambda connection: history_write.erase_profiles(connection, ids))
-
-    def erase_services(self, devices: Iterable[str]) -> Future[None]:
+    def erase_services(self, devices: Iterable[str], *, again: bool = False) -> Future[None]:
         """Delete the minutes per service of these device ids; totals stay. For profiles that now show counts only."""
         ids = tuple(devices)
-        return self._order(lambda connection: history_write.erase_services(connection, ids))
+        return self._order(lambda connection: history_write.erase_services(connection, ids), keeps_put_aside=again)
 
     def erase_all(self) -> Future[None]:
         """Delete everything, in the database and in the snapshot."""
@@ -203,9 +193,14 @@ class HistoryWriter:
             self._inode = history_file.read_inode(self.path)
             self._changes_in_snapshot = connection.total_changes
             self._errors = {}
-            history_write.delete_old(connection, self._clock(), self._retention_days)
+            self._forget_old(connection)
             self._trim(connection)
         return self._connection
+
+    def _forget_old(self, connection: sqlite3.Connection) -> None:
+        now = self._clock()
+        history_write.delete_old(connection, now, self._retention_days)
+        history_file.forget_put_aside(self.path, self._snapshot_path, now - self._retention_days * _SECONDS_A_DAY)
 
     def _trim(self, connection: sqlite3.Connection, above: float = _HIGH_WATER, down_to: float = _LOW_WATER) -> int:
         return history_write.trim(connection, self._size_cap, above, down_to)
@@ -243,7 +238,7 @@ class HistoryWriter:
 
     def _keep_up_once(self) -> None:
         connection = self._require_connection()
-        history_write.delete_old(connection, self._clock(), self._retention_days)
+        self._forget_old(connection)
         self._must_scrub = not history_write.scrub(connection)
         self._take_snapshot(connection)
 
@@ -257,7 +252,7 @@ class HistoryWriter:
         self._changes_in_snapshot = connection.total_changes
         self._snapshot_at = self._clock()
 
-    def _order(self, erase: Callable[[sqlite3.Connection], None]) -> Future[None]:
+    def _order(self, erase: Callable[[sqlite3.Connection], None], *, keeps_put_aside: bool = False) -> Future[None]:
         done: Future[None] = Future()
 
         def run() -> None:
@@ -266,7 +261,7 @@ class HistoryWriter:
                 erase(connection)
                 self._must_scrub = not history_write.scrub(connection)
                 # Also when no new snapshot can be written, the old one must not tell what was erased.
-                history_file.remove_copies(self.path, self._snapshot_path)
+                history_file.remove_copies(self.path, self._snapshot_path, keeps_put_aside)
                 self._take_snapshot(connection, even_if_same=True)
             except _FAILURES as error:
                 log.warning("event=history-erase-failed path=%s error=%s", self.path, error)

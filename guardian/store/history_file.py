@@ -9,6 +9,9 @@ import shutil
 import sqlite3
 from urllib.parse import quote
 
+from guardian.errors import ConfigError
+from guardian.store.folders import make_folder
+from guardian.store.images import sync_folder
 from guardian.store.migrations import Migration, migrate
 
 log = logging.getLogger(__name__)
@@ -19,6 +22,7 @@ MIN_SIZE_CAP = 1024 * 1024
 _DATABASE_SHARE = 0.6  # of the size cap; the rest is for the write-ahead log
 _CACHE_KIB = 512  # the gateway counts every megabyte
 _READER_CACHE_KIB = 256  # of each reader; it reads long stretches once, from pages that the kernel has
+CORRUPT, NEWER = ".corrupt", ".newer"  # what is put aside gets this behind its name
 _BROKEN = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 MIGRATIONS = (
@@ -127,21 +131,28 @@ MIGRATIONS = (
 def open_file(path: str, snapshot_path: str, size_cap_bytes: int) -> sqlite3.Connection:
     """Return a connection for the one writer, in autocommit mode, its schema up to date.
 
-    A missing database comes back from the snapshot; a broken one is moved to `PATH.corrupt` first. When the snapshot
-    is broken too, a new history begins. Raises sqlite3.Error, OSError, or ConfigError for a newer Guardian's file.
+    A missing database comes back from the snapshot. A broken one is moved to `PATH.corrupt`, one that a newer Guardian
+    wrote to `PATH.newer`, the snapshot as well; then what can be restored is, else a new history begins: minutes are
+    counted in any case. Raises sqlite3.Error, OSError.
     """
     if not os.path.exists(path):
         restore(snapshot_path, path)
     try:
         return _connect(path, size_cap_bytes)
+    except ConfigError as error:
+        log.warning("event=history-newer path=%s error=%r action=put-aside", path, str(error))
+        move_aside(path, NEWER)
     except sqlite3.DatabaseError as error:
         if not is_broken(error):
             raise
         log.warning("event=history-broken path=%s error=%s action=restore", path, error)
-    move_aside(path)
+        move_aside(path, CORRUPT)
     restored = restore(snapshot_path, path)
     try:
         return _connect(path, size_cap_bytes)
+    except ConfigError as error:
+        log.warning("event=history-newer path=%s error=%r action=put-aside", snapshot_path, str(error))
+        os.replace(snapshot_path, snapshot_path + NEWER)
     except sqlite3.DatabaseError as error:
         if not restored or not is_broken(error):
             raise
@@ -209,7 +220,7 @@ def take_snapshot(connection: sqlite3.Connection, snapshot_path: str) -> None:
     aside = snapshot_path + ".new"
     with contextlib.suppress(FileNotFoundError):
         os.unlink(aside)
-    os.makedirs(os.path.dirname(snapshot_path) or ".", exist_ok=True)
+    make_folder(os.path.dirname(snapshot_path))
     descriptor = os.open(aside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
     try:
         connection.execute("VACUUM INTO ?", (aside,))
@@ -221,7 +232,7 @@ def take_snapshot(connection: sqlite3.Connection, snapshot_path: str) -> None:
         raise
     finally:
         os.close(descriptor)
-    _sync_directory(snapshot_path)
+    sync_folder(snapshot_path)
 
 
 def restore(snapshot_path: str, path: str) -> bool:
@@ -230,15 +241,20 @@ def restore(snapshot_path: str, path: str) -> bool:
         return False
     remove_database(path)  # a log left behind would be replayed into the copy
     aside = path + ".new"
-    shutil.copyfile(snapshot_path, aside)
-    os.chmod(aside, FILE_MODE)
-    os.replace(aside, path)
+    try:
+        shutil.copyfile(snapshot_path, aside)
+        os.chmod(aside, FILE_MODE)
+        os.replace(aside, path)
+    except BaseException:  # a full RAM disk needs the room more than half a copy does
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(aside)
+        raise
     return True
 
 
-def move_aside(path: str) -> None:
-    """Keep one broken database for a look at it; its log goes."""
-    os.replace(path, path + ".corrupt")
+def move_aside(path: str, ending: str) -> None:
+    """Keep one database that is of no use to us, with `ending` behind its name; its log goes."""
+    os.replace(path, path + ending)
     remove_database(path)
 
 
@@ -249,11 +265,27 @@ def remove_database(path: str) -> None:
             os.unlink(file)
 
 
-def remove_copies(path: str, snapshot_path: str) -> None:
-    """Delete the snapshot and a broken database that was moved aside. Raises OSError."""
-    for file in (snapshot_path, path + ".corrupt"):
-        if file:
-            with contextlib.suppress(FileNotFoundError):
+def remove_copies(path: str, snapshot_path: str, keeps_put_aside: bool = False) -> None:
+    """Delete the snapshot and what was put aside, so that it stays gone over a power cut. Raises OSError."""
+    for file in (snapshot_path, *([] if keeps_put_aside else list_put_aside(path, snapshot_path))):
+        if file and os.path.exists(file):
+            os.unlink(file)
+            sync_folder(file)
+
+
+def list_put_aside(path: str, snapshot_path: str) -> list[str]:
+    """Return where histories lie that this Guardian could not read: broken ones, and those of a newer Guardian."""
+    return [path + CORRUPT, path + NEWER, *([snapshot_path + NEWER] if snapshot_path else [])]
+
+
+def forget_put_aside(path: str, snapshot_path: str, before: float) -> None:
+    """Delete what was put aside before a moment (epoch seconds): it is history, and not kept for longer than that.
+
+    Raises OSError.
+    """
+    for file in list_put_aside(path, snapshot_path):
+        with contextlib.suppress(FileNotFoundError):
+            if os.stat(file).st_mtime < before:
                 os.unlink(file)
 
 
@@ -272,11 +304,3 @@ def measure_file(path: str) -> int:
         with contextlib.suppress(OSError):
             size += os.stat(file).st_size
     return size
-
-
-def _sync_directory(path: str) -> None:
-    descriptor = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -233,32 +233,11 @@ def erase_names(connection: sqlite3.Connection, devices: Iterable[str]) -> None:
         _delete_orphans(connection)
 
 
-def erase_devices(connection: sqlite3.Connection, devices: Iterable[str]) -> None:
-    """Delete everything that these device ids did."""
-    with transaction(connection):
-        for device in devices:
-            for table in ("visit", "hourly"):
-                connection.execute(
-                    f"DELETE FROM {table} WHERE kind IN (SELECT id FROM kind WHERE device = ?)",  # noqa: S608
-                    (device,),
-                )
-            for table in ("attempt", "used_by_device"):
-                connection.execute(f"DELETE FROM {table} WHERE device = ?", (device,))  # noqa: S608
-        _delete_orphans(connection)
-
-
 def erase_services(connection: sqlite3.Connection, devices: Iterable[str]) -> None:
     """Delete which services these devices used for how long; their totals stay."""
     with transaction(connection):
         for device in devices:
             connection.execute("DELETE FROM used_by_device WHERE device = ? AND service != ''", (device,))
-
-
-def erase_profiles(connection: sqlite3.Connection, profiles: Iterable[str]) -> None:
-    """Delete the minutes that these profile ids used."""
-    with transaction(connection):
-        for profile in profiles:
-            connection.execute("DELETE FROM used WHERE profile = ?", (profile,))
 
 
 def erase_all(connection: sqlite3.Connection) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from guardian.blocklist.image import Image
 from guardian.errors import ListError
+from guardian.store.folders import make_folder
 
 
 def map_image(path: str | Path) -> Image:
@@ -54,7 +55,9 @@ def replace_file(
     not pass, OSError when the disk does not take it; then `path` stays as it was.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.parent.is_dir():
+        make_folder(path.parent)
+        sync_folder(path.parent)
     aside = path.with_name(f".{path.name}.new")  # one writer per file: what lies here is left from a killed one
     try:
         with open(aside, "wb", opener=_open_private) as file:
@@ -67,7 +70,12 @@ def replace_file(
     except BaseException:
         aside.unlink(missing_ok=True)
         raise
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    sync_folder(path)
+
+
+def sync_folder(path: str | Path) -> None:
+    """Return when the folder of `path` is on the disk: what was made, renamed and removed in it. Raises OSError."""
+    folder = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(folder)
     finally:

@@ -8,16 +8,15 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import timedelta
 from typing import NamedTuple
 
+from guardian.clock import tell_time
 from guardian.errors import GuardianError, TextError
 from guardian.policy.model import FOREVER, Bonus, Household
-from guardian.store.database import connect, explain_errors, finish_interrupted_change, open_database, transaction
-from guardian.store.migrations import migrate, read_version
+from guardian.store.database import explain_errors, open_database, open_to_read, replacing_damaged, transaction
 from guardian.store.settings_rows import read_household, replace_household, write_bonuses
 from guardian.store.settings_schema import MIGRATIONS
 from guardian.typed_yaml import suggest
@@ -68,9 +67,14 @@ def save_household(
 ) -> None:
     """Replace the household in the database at `path` in one transaction; the rest goes to its list of changes.
 
-    Makes the file when it is missing. Raises ConfigError when it cannot be written.
+    Makes the file when it is missing; a damaged one is put aside. Raises ConfigError when it cannot be written.
     """
-    with explain_errors(path), closing(open_settings(path)) as connection, transaction(connection):
+    with (
+        explain_errors(path),
+        replacing_damaged(path) as target,
+        closing(open_settings(target)) as connection,
+        transaction(connection),
+    ):
         replace_household(connection, household)
         _record_change(connection, Entry(who, what, kind, details))
 
@@ -116,6 +120,11 @@ def add_bonus(path: str, profile: str, bonus: Bonus, who: str = "") -> None:
 def list_changes(path: str, limit: int = 100) -> list[tuple[float, str, str]]:
     """Return the last changes, newest first: (epoch seconds, who, what). Raises ConfigError."""
     return [(line.at, line.entry.who, line.entry.what) for line in read_journal(path, limit)]
+
+
+def read_last_change(path: str) -> float:
+    """Return when parents last changed the settings, in epoch seconds, 0 for never. Raises ConfigError."""
+    return max((at for at, *_ in list_changes(path, 1)), default=0.0)
 
 
 def read_journal(path: str, limit: int, before: int | None = None) -> list[JournalLine]:
@@ -168,10 +177,8 @@ def read_revision(path: str) -> int:
     """Return a number that grows with every change of the settings, 0 before the first. Raises ConfigError."""
     if not os.path.exists(path):
         return 0
-    with explain_errors(path):
-        finish_interrupted_change(path)
-        with closing(connect(path, "ro")) as connection:
-            return _read_revision(connection)
+    with _reading(path) as connection:
+        return _read_revision(connection)
 
 
 def open_settings(path: str) -> sqlite3.Connection:
@@ -181,23 +188,9 @@ def open_settings(path: str) -> sqlite3.Connection:
 
 @contextmanager
 def _reading(path: str) -> Iterator[sqlite3.Connection]:
-    """Hand out one moment of the settings.
-
-    A file of an older Guardian is brought up to date in memory only: the reader may not write it.
-    """
-    with explain_errors(path):
-        finish_interrupted_change(path)
-        with closing(connect(path, "ro")) as connection:
-            connection.execute("PRAGMA query_only = ON")
-            connection.execute("BEGIN")
-            if read_version(connection, MIGRATIONS, path) == MIGRATIONS[-1].version:
-                yield connection
-                return
-            connection.execute("ROLLBACK")
-            with closing(sqlite3.connect(":memory:", isolation_level=None)) as copy:
-                connection.backup(copy)
-                migrate(copy, MIGRATIONS, path)
-                yield copy
+    """Hand out one moment of the settings, in the form of this Guardian."""
+    with explain_errors(path), closing(open_to_read(path, MIGRATIONS)) as connection:
+        yield connection
 
 
 def _read_revision(connection: sqlite3.Connection) -> int:
@@ -208,5 +201,5 @@ def _read_revision(connection: sqlite3.Connection) -> int:
 def _record_change(connection: sqlite3.Connection, entry: Entry) -> None:
     connection.execute(
         "INSERT INTO changes (at, who, what, kind, details) VALUES (?, ?, ?, ?, ?)",
-        (time.time(), entry.who, entry.what, entry.kind, json.dumps(dict(entry.details), ensure_ascii=False)),
+        (tell_time(), entry.who, entry.what, entry.kind, json.dumps(dict(entry.details), ensure_ascii=False)),
     )

@@ -7,10 +7,10 @@ device.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping
 
 from guardian.errors import GuardianError
+from guardian.store.images import replace_file
 
 
 def assign_slots(devices: Iterable[str], before: Mapping[str, int], most: int) -> dict[str, int]:
@@ -43,12 +43,7 @@ def load_slots(path: str) -> dict[str, int]:
 
 def save_slots(path: str, slots: Mapping[str, int]) -> None:
     """Write the slots: aside, then renamed over. Raises GuardianError."""
-    aside = f"{path}.new"
     try:
-        with open(aside, "w", encoding="utf-8") as file:
-            json.dump(dict(slots), file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
+        replace_file(path, [json.dumps(dict(slots)).encode()], lambda aside: None)
     except OSError as error:
         raise GuardianError(f"cannot write {path}: {error.strerror}") from None

@@ -144,10 +144,11 @@ def read_timezone(text: str) -> tzinfo:
         try:
             return zoneinfo.ZoneInfo(text)
         except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-            pass  # `EET-2` looks like a name; a router without a zone database knows POSIX strings only
+            if text in ("UTC", "Etc/UTC", "GMT"):  # what OpenWrt and our own first visit write, zone database or not
+                return UTC
     from guardian.policy.posix_tz import parse_posix_tz
 
-    try:
+    try:  # `EET-2` looks like a name; a router without a zone database knows POSIX strings only
         return parse_posix_tz(text)
     except TextError:
         hint = suggest(text, zoneinfo.available_timezones())

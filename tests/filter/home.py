@@ -10,6 +10,7 @@ from guardian.blocklist.compile import Source, compile_image
 from guardian.blocklist.image import Image
 from guardian.filter.engine import Engine
 from guardian.filter.judge import Judge, Notes, Who
+from guardian.filter.judged import FlowKey
 from guardian.filter.openssl import load_cipher
 from guardian.filter.tcp import Answer
 from guardian.names import parse_name
@@ -83,11 +84,12 @@ class Home:
         self.blocks: list[tuple[str, bytes, Decision]] = []
         self.answers: list[Answer] = []
         self.can_answer = can_answer
+        self.forgotten: list[FlowKey] | None = None  # flows that the kernel was told to forget; None = no fast path
         self.devices: dict[bytes | None, str] = dict(DEVICES)  # type: ignore[arg-type]
         self.judge = Judge(
             policy or make_policy(), make_lists(), self._identify, Notes(self._note_attempt, self._note_block)
         )
-        self.engine = Engine(self.judge, self._answer, load_cipher(), inspects)
+        self.engine = Engine(self.judge, self._answer, load_cipher(), inspects, self._forget_carried)
 
     def _identify(self, address: bytes, mac: bytes | None) -> str:
         return self.devices.get(mac, "")
@@ -101,6 +103,12 @@ class Home:
     def _answer(self, answer: Answer) -> bool:
         self.answers.append(answer)
         return self.can_answer
+
+    def _forget_carried(self, key: FlowKey) -> bool:
+        if self.forgotten is None:
+            return False
+        self.forgotten.append(key)
+        return True
 
     def handle(self, packet: bytes, now: float = NOON, mac: bytes | None = CHILD_MAC) -> int:
         return self.engine.handle(packet, mac, now)

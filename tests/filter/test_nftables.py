@@ -18,10 +18,10 @@ import pytest
 from guardian.errors import FormError, GuardianError
 from guardian.filter import nftables
 from guardian.filter.nftables import Monitor, QueueForm, shorten, touches_ours
-from guardian.filter.ruleset import render_xtables_removal
+from guardian.filter.ruleset import render_removal, render_xtables_removal
 from guardian.wire.netlink import split_messages
 from tests.fuzz.driver import fuzz, mutate_bytes
-from tests.netns.namespaces import inside, run
+from tests.netns.namespaces import add_namespace, inside, run
 
 ROOT = Path(__file__).parents[2]
 TABLE = """
@@ -50,15 +50,10 @@ QUEUED = "*mangle\n-A FORWARD -m mark --mark 0x8/0x8 -j NFQUEUE --queue-num 3\nC
 
 @pytest.fixture
 def namespace() -> Iterator[str]:
-    if os.geteuid() != 0:
-        pytest.skip("needs root to make network namespaces")
     if shutil.which("nft") is None or shutil.which("iptables-nft") is None:
         pytest.skip("needs the programs nft and iptables-nft")
     name = f"gnf{os.getpid()}"
-    try:
-        run(f"ip netns add {name}")
-    except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"cannot make a network namespace: {error}")
+    add_namespace(name)
     try:
         run(f"ip -n {name} link set lo up")
         yield name
@@ -96,16 +91,13 @@ def test_check_changes_nothing(namespace: str) -> None:
     assert rules(namespace) == ""
 
 
-def test_exists_and_delete(namespace: str) -> None:
-    assert not inside(namespace, nftables.table_exists)
-    inside(namespace, nftables.delete_table)
-    inside(namespace, lambda: nftables.load("table inet guardian_other\ntable ip guardian\n"))
-    assert not inside(namespace, nftables.table_exists)
-    inside(namespace, lambda: nftables.load(TABLE))
-    assert inside(namespace, nftables.table_exists)
-    inside(namespace, nftables.delete_table)
-    assert not inside(namespace, nftables.table_exists)
-    assert "guardian_other" in rules(namespace)
+def test_removal_takes_our_table_and_no_other(namespace: str) -> None:
+    inside(namespace, lambda: nftables.load(render_removal()))  # it need not be there
+    inside(namespace, lambda: nftables.load("table inet guardian_other\ntable ip guardian\n" + TABLE))
+    assert "table inet guardian {" in rules(namespace)
+    inside(namespace, lambda: nftables.load(render_removal()))
+    assert "table inet guardian {" not in rules(namespace)
+    assert "guardian_other" in rules(namespace) and "table ip guardian" in rules(namespace)
 
 
 def test_the_form_of_the_queue_is_what_the_kernel_takes(namespace: str) -> None:
@@ -133,7 +125,7 @@ def test_without_the_programs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     assert nftables.find_queue_form() is QueueForm.NONE
     assert nftables.check("") == "nft is not installed"
     with pytest.raises(GuardianError, match="nft is not installed"):
-        nftables.table_exists()
+        nftables.load(TABLE)
     with pytest.raises(GuardianError, match="ip6tables-restore is not installed"):
         nftables.load_xtables("", XTABLES)
 
@@ -268,8 +260,7 @@ def test_our_own_changes_are_not_told(watch: Watch, namespace: str) -> None:
     inside(namespace, lambda: nftables.load_xtables(render_xtables_removal(), render_xtables_removal()))
     inside(namespace, lambda: nftables.load_xtables(XTABLES, XTABLES))
     inside(namespace, nftables.find_queue_form)
-    inside(namespace, nftables.table_exists)
-    inside(namespace, nftables.delete_table)
+    inside(namespace, lambda: nftables.load(render_removal()))
     assert watch.calls_after("") == 0
 
 
@@ -312,7 +303,7 @@ monitor = nftables.Monitor.open(lambda: calls.append(1))
 for _ in range(3):
     nftables.load({TABLE!r})
 nftables.load_xtables({XTABLES!r}, "")
-nftables.delete_table()
+nftables.load({render_removal()!r})
 monitor.on_readable()
 print("calls", len(calls))
 """

@@ -38,6 +38,7 @@ CLIENT_MAC = bytes.fromhex("02005e100107")
 NUMBER = 7
 MARK = 0x5008  # a stranger's bit and our own "please queue"
 MINUTE = 60.0
+SO_TIMESTAMP = 29  # asm-generic/socket.h
 
 
 def encode(*attributes: tuple[int, bytes], number: int = NUMBER) -> bytes:
@@ -46,13 +47,16 @@ def encode(*attributes: tuple[int, bytes], number: int = NUMBER) -> bytes:
     return pack_message(0x300, 0, 0, body)
 
 
-def usual(payload: bytes, *, mark: int = MARK, mac: bytes = CLIENT_MAC, info: bool = False) -> bytes:
+def usual(
+    payload: bytes, *, mark: int = MARK, mac: bytes = CLIENT_MAC, info: bool = False, timed: bool = False
+) -> bytes:
     return encode(
         (1, b"\0\0\0\x09\x08\0\x02"),
         (5, b"\0\0\0\2"),
         (6, b"\0\0\0\3"),
         (3, mark.to_bytes(4, "big")),
         (9, b"\0\x06\0\0" + mac + b"\0\0"),
+        *([(4, bytes(range(16)))] if timed else []),
         *([(14, b"\0\0\0\1")] if info else []),
         (10, payload),
     )
@@ -63,9 +67,11 @@ def read_general(data: bytes) -> Packet:
     return parse_packet(message.payload)
 
 
-@given(st.binary(max_size=100), st.integers(0, 2**32 - 1), st.binary(min_size=6, max_size=6), st.booleans())
-def test_both_ways_of_reading_agree(payload: bytes, mark: int, mac: bytes, info: bool) -> None:
-    data = usual(payload, mark=mark, mac=mac, info=info)
+@given(
+    st.binary(max_size=100), st.integers(0, 2**32 - 1), st.binary(min_size=6, max_size=6), st.booleans(), st.booleans()
+)
+def test_both_ways_of_reading_agree(payload: bytes, mark: int, mac: bytes, info: bool, timed: bool) -> None:
+    data = usual(payload, mark=mark, mac=mac, info=info, timed=timed)
     expected = Packet(b"\0\0\0\x09", payload, mac, mark)
     assert read_general(data) == expected
     buffer = data + b"what the datagram before left"
@@ -95,7 +101,13 @@ def test_damaged_packets_are_form_errors_or_packets() -> None:
         except FormError:
             pass
 
-    fuzz(check, [usual(b"payload"), usual(bytes(80), info=True)], mutate_bytes, seed=1, count=10_000)
+    fuzz(
+        check,
+        [usual(b"payload"), usual(bytes(80), info=True), usual(b"payload", timed=True, info=True)],
+        mutate_bytes,
+        seed=1,
+        count=10_000,
+    )
 
 
 @given(st.binary(min_size=4, max_size=4), st.integers(0, 2**32 - 1), st.integers(0, 65535))
@@ -235,11 +247,14 @@ def test_pass_drop_and_marks(net: Net, client: socket.socket, server: socket.soc
         assert status == (4, 1, 0, 0, 0, 0, 0)
 
 
+@pytest.mark.parametrize("timed", [False, True])
 def test_real_packets_go_the_quick_way(
-    net: Net, client: socket.socket, server: socket.socket, monkeypatch: pytest.MonkeyPatch
+    net: Net, client: socket.socket, server: socket.socket, monkeypatch: pytest.MonkeyPatch, timed: bool
 ) -> None:
+    """Also while some program of the machine, of NTP for one, lets the kernel note when each packet came."""
     judge = Judge()
-    with closing(opened(net, judge)) as queue:
+    with closing(opened(net, judge)) as queue, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as clock:
+        clock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMP, int(timed))
         monkeypatch.delattr(Queue, "_read_other")
         client.sendto(b"hello", SERVER)
         serve(queue, lambda: len(judge.asked) == 1)

@@ -87,6 +87,7 @@ PLANS = st.builds(
     redirected=st.lists(SLOTS, max_size=6).map(tuple),
     dns4=LISTENERS4,
     dns6=LISTENERS6,
+    offload=st.just(()),  # interfaces that are there: `test_the_fast_path...` and tests/vm
 )
 
 
@@ -139,6 +140,24 @@ def test_tables_are_replaced_and_removed(namespace: str) -> None:
         assert ask(namespace, "iptables-nft-restore --noflush", render_xtables(PLAIN)) == ""
         assert ask(namespace, "iptables-nft-restore --noflush", render_xtables_removal()) == ""
     assert XTABLES_CHAIN not in listed()
+
+
+@NEEDS_NFT
+def test_the_fast_path_is_all_that_offload_adds(namespace: str) -> None:
+    """A kernel without flowtables says so there, and has no other complaint."""
+    text, plain = render_table(FULL._replace(offload=("lo",)), False), render_table(FULL, False)
+    begin = text.index("  flowtable guardian {")
+    assert text[:begin] + "}\n" == plain
+    complaint = ask(namespace, "nft --check -f -", text)
+    assert not complaint or "flowtable" in complaint
+
+
+def test_only_what_is_judged_and_allowed_takes_the_fast_path() -> None:
+    lines = render_table(FULL._replace(offload=("a", "b")), True).splitlines()
+    (rule,) = [line for line in lines if "flow add" in line]
+    assert f"ct mark & {marks.STATE_MASK:#x} == {marks.ALLOWED} " in rule
+    assert f"ct mark & {marks.SLOT_MASK:#010x} != 0 " in rule and "ct state established" in rule
+    assert 'iifname { "a", "b" } oifname { "a", "b" }' in rule
 
 
 def test_one_plan_has_one_text() -> None:

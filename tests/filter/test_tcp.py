@@ -549,5 +549,29 @@ def test_a_refused_flow_may_be_opened_again() -> None:
     assert len(home.engine.judged) == 0, "a SYN begins something new"
 
 
+def test_a_flow_that_may_have_taken_the_fast_path_is_forgotten_before_it_begins_anew() -> None:
+    """Nobody held it to its TCP windows: an acknowledgement in the new one would prove nothing."""
+    home, connection = start()
+    home.forgotten = []
+    assert send(home, connection, [GOOD]) == [PASS]
+    assert home.handle(connection.data(len(GOOD), DATA, FLIGHT)) == ALLOWED
+    ((key, _),) = home.engine.judged.items()
+    connection.initial, connection.origin = 77_000, 88_000
+    assert home.handle(connection.syn()) == DROP
+    assert home.forgotten == [key] and len(home.engine.judged) == 0
+    open_flow(home, connection)  # sent again: this one is new to the kernel
+    assert home.forgotten == [key]
+
+
+def test_a_watched_flow_never_took_the_fast_path() -> None:
+    home, connection = start(80)
+    home.forgotten = []
+    assert send(home, connection, [get()]) == [WATCHED]
+    home.engine.tcp.age(NOON + 100_000)  # nobody remembers its stream
+    connection.initial, connection.origin = 77_000, 88_000
+    open_flow(home, connection)
+    assert not home.forgotten
+
+
 def test_marks_have_their_use() -> None:
     assert {PASS, DROP, ALLOWED, REFUSED, WATCHED, ANSWERED} <= {-1, *range(marks.FLOW_MASK + 1)}

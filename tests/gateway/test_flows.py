@@ -14,7 +14,6 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -34,7 +33,6 @@ from guardian.filter.judged import FlowKey, JudgedFlow
 from guardian.filter.queue import Queue
 from guardian.filter.ruleset import Listener, Plan
 from guardian.filter.tcp import Answer
-from guardian.filter.watchdog import Watchdog
 from guardian.gateway import flows
 from guardian.gateway.flows import FlowFilter, Surroundings, find_listener, is_interface, is_other, says_else
 from guardian.hotline.listed import GuardedNames, JoinedLists, Keys, ListedNames
@@ -45,9 +43,10 @@ from guardian.policy.rules import parse_rule
 from guardian.policy.usage import Usage
 from guardian.store.history_record import Recorder
 from guardian.store.slots import load_slots
+from guardian.supervisor.watchdog import Watchdog
 from tests.gateway.product import compile_starter_image
 from tests.hotline.listed_feed import make_base, make_tags
-from tests.netns.namespaces import inside, run
+from tests.netns.namespaces import add_namespace, inside, run
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC).timestamp()
 TABLET, PHONE = "02:00:5e:77:00:10", "02:00:5e:77:00:20"
@@ -147,16 +146,11 @@ def test_an_interface_with_a_wild_name_stands_in_no_rule() -> None:
 
 @pytest.fixture
 def router() -> Iterator[str]:
-    if os.geteuid() != 0:
-        pytest.skip("needs root to make network namespaces")
     missing = [program for program in ("nft", "iptables-nft", "conntrack") if shutil.which(program) is None]
     if missing:
         pytest.skip(f"not installed: {', '.join(missing)}")
     name = f"gflows{os.getpid()}"
-    try:
-        run(f"ip netns add {name}")
-    except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"cannot make a network namespace: {error}")
+    add_namespace(name)
     try:
         run(f"ip -n {name} link set lo up")
         run(f"ip -n {name} link add lan0 type bridge")
@@ -250,7 +244,7 @@ class Router:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(flows, "time", SimpleNamespace(time=clock.time))
+    monkeypatch.setattr(flows, "tell_time", clock.time)
     return clock
 
 

@@ -79,3 +79,27 @@ def test_a_wildcard_beside_an_own_address_says_restart() -> None:
         await listeners.close()
 
     asyncio.run(check())
+
+
+def test_it_follows_addresses_that_come_and_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that cannot be used yet harms no other, and is there as soon as it can be."""
+    monkeypatch.setattr("guardian.gateway.listeners.BIND_PAUSE", 0.01)
+    stays, comes, taken = (Endpoint("127.0.0.1", free_port()) for _ in range(3))
+    absent = Endpoint("192.0.2.77", free_port())
+
+    async def check() -> None:
+        listeners = make_listeners()
+        await listeners.use([stays])
+        descriptor = listeners._udp[stays].fileno()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+            other.bind(taken)
+            assert not await listeners.follow([taken, stays, absent, comes])
+            assert set(listeners.endpoints) == {stays, comes}
+        assert await listeners.follow([stays, comes, taken])
+        assert set(listeners.endpoints) == {stays, comes, taken}
+        assert listeners._udp[stays].fileno() == descriptor
+        assert await listeners.follow([]) and listeners.endpoints == []
+        assert not is_taken(stays.host, stays.port, socket.SOCK_DGRAM)
+        await listeners.close()
+
+    asyncio.run(check())

@@ -32,7 +32,7 @@ from guardian.policy.model import Device, Household, Kind, Profile, Visibility
 from guardian.policy.usage import Usage
 from guardian.store.history_record import Batch, Recorder
 from tests.gateway.product import compile_starter_image
-from tests.netns.namespaces import inside, run
+from tests.netns.namespaces import add_namespace, inside, run
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC).timestamp()
 DAY = "2026-11-23"
@@ -56,15 +56,10 @@ def make_policy(*profiles: Profile, owners: dict[str, str], usage: Usage | None 
 
 @pytest.fixture(scope="module")
 def namespace() -> Iterator[str]:
-    if os.geteuid() != 0:
-        pytest.skip("needs root to make network namespaces")
     if shutil.which("nft") is None:
         pytest.skip("needs the program nft")
     name = f"gminutes{os.getpid()}"
-    try:
-        run(f"ip netns add {name}")
-    except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"cannot make a network namespace: {error}")
+    add_namespace(name)
     try:
         run(f"ip -n {name} link set lo up")
         command = ["ip", "netns", "exec", name, "nft", "-f", "-"]
@@ -150,7 +145,8 @@ class Home:
 @pytest.fixture
 def flows(namespace: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
     clocks = Clocks()
-    monkeypatch.setattr(minutes, "time", SimpleNamespace(time=clocks.time, monotonic=clocks.monotonic))
+    monkeypatch.setattr(minutes, "tell_time", clocks.time)
+    monkeypatch.setattr(minutes, "time", SimpleNamespace(monotonic=clocks.monotonic))
     profiles = (
         Profile("ana", "Ana"),
         Profile("ion", "Ion", visibility=Visibility.CATEGORIES),

@@ -89,6 +89,8 @@ class Load:
         self._thread = threading.Thread(target=self._run)
 
     def __enter__(self) -> Load:
+        for source, name in self.expected:  # from upstream once: what follows is about this gateway alone
+            self._gateway.ask(name, source=source)
         self._thread.start()
         return self
 

@@ -14,7 +14,7 @@ from guardian.filter import nftables
 from guardian.filter.nftables import QueueForm
 from guardian.filter.ruleset import Plan
 from guardian.gateway.rules import Rules
-from tests.netns.namespaces import inside, run
+from tests.netns.namespaces import add_namespace, inside
 
 PLAN = Plan(("lan0",), 53, fails_open=True)
 CLOSED = Plan(("lan0",), 53, fails_open=False)
@@ -22,16 +22,11 @@ CLOSED = Plan(("lan0",), 53, fails_open=False)
 
 @pytest.fixture
 def router() -> Iterator[str]:
-    if os.geteuid() != 0:
-        pytest.skip("needs root to make network namespaces")
     missing = [program for program in ("nft", "iptables-nft") if shutil.which(program) is None]
     if missing:
         pytest.skip(f"not installed: {', '.join(missing)}")
     name = f"grules{os.getpid()}"
-    try:
-        run(f"ip netns add {name}")
-    except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"cannot make a network namespace: {error}")
+    add_namespace(name)
     try:
         yield name
     finally:
@@ -168,3 +163,17 @@ def test_foreign_rules_stay(router: str, rules: Rules) -> None:
     assert "-A THEIRS" in on(router, "iptables -t mangle -S")
     inside(router, rules.remove)
     assert on(router, "iptables -t mangle -S") == before
+
+
+def test_what_cannot_take_the_fast_path_is_loaded_without(
+    router: str, rules: Rules, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No kernel makes a flowtable for an interface that is not there; the rules matter more."""
+    wanted = PLAN._replace(offload=("nowhere0",))
+    for _ in range(3):
+        load(router, rules, wanted)
+        assert not rules.is_offloading and "flowtable" in rules.no_offload
+    assert "chain head" in on(router, "nft list table inet guardian")
+    assert [record.levelname for record in caplog.records if "event=no-offload" in record.message] == ["WARNING"]
+    load(router, rules, PLAN)
+    assert rules.no_offload == ""

@@ -48,7 +48,7 @@ CLASS = {
 }
 RULES = SuffixRules(frozenset({parse_name("co.test")}), frozenset(), frozenset())
 LIST = "list-a"
-PATIENCE = Limits(size=0, total=5.0, connect=2.0, read=2.0)
+PATIENCE = Limits(size=0, total=60.0, connect=10.0, read=10.0)
 LIST_KEYS = ("list-1", "list-2", "list-3")
 BULK_KEYS = ("bulk-1", "bulk-2")
 

@@ -20,6 +20,7 @@ from guardian import __version__
 from guardian.errors import ListError
 from guardian.hotline import trust
 from guardian.hotline.feed_fetcher import FEED_LIMITS, FeedFetcher, KnownCopy
+from guardian.hotline.feed_health import OK, judge_feed
 from guardian.hotline.feed_state import DAMAGED, MISSING, STATE_FILE, FeedState, load_state
 from guardian.hotline.trust import FeedClient, TrustedFeed, lock_folder
 from tests.hotline.feed_maker import DAY, LIST, PATIENCE, Box, Scene, listed
@@ -94,7 +95,7 @@ def test_only_wanted_lists(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("minimum", "older"),
-    [("", False), (__version__, False), ("0.0.9", False), ("0.2", True), ("1.0.0", True), ("soon", False)],
+    [("", False), (__version__, False), ("0.0.9", False), ("0.2", True), ("1.0.0", True)],
 )
 def test_the_feed_asks_for_a_newer_guardian(scene: Scene, minimum: str, older: bool) -> None:
     scene.maker.minimum_version = minimum
@@ -102,6 +103,41 @@ def test_the_feed_asks_for_a_newer_guardian(scene: Scene, minimum: str, older: b
     scene.maker.publish_online()
     state = scene.update()
     assert not state.troubles() and (state.minimum_version, state.needs_update) == (minimum, older)
+
+
+@pytest.mark.parametrize("minimum", ["soon", "9\x1b[2J", "\n9.1", "9.1; reboot", "9" * 300, "١٠.٠"])
+def test_a_minimum_that_is_none_is_nothing_to_show(scene: Scene, minimum: str) -> None:
+    """Whoever signs may write anything there: it is a version, or it is left out, and the lists come all the same."""
+    scene.maker.minimum_version = minimum
+    scene.maker.publish_feed()
+    scene.maker.next(listed(range(30)))
+    state = scene.update()
+    assert not state.troubles() and (state.minimum_version, state.needs_update) == ("", False)
+    assert state.lists[LIST].serial == 2
+
+
+def test_a_minimum_does_no_more_than_a_notice(scene: Scene) -> None:
+    """The highest there is: the feed goes on, its health is the same, and what was asked for goes away again."""
+    scene.maker.minimum_version = "99999.99999.99999.99999"
+    scene.maker.publish_feed()
+    scene.maker.next(listed(range(30)))
+    state = scene.update()
+    assert state.needs_update and not state.troubles() and state.lists[LIST].serial == 2
+    assert judge_feed(state, scene.maker.now).state == OK
+    scene.maker.minimum_version = ""
+    scene.maker.publish_feed()
+    scene.maker.publish_online()
+    assert not scene.update().needs_update
+
+
+def test_an_update_of_guardian_ends_the_notice_at_once(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene.maker.minimum_version = "0.7"
+    scene.maker.publish_feed()
+    scene.maker.publish_online()
+    assert scene.update().needs_update
+    monkeypatch.setattr("guardian.hotline.feed_state.__version__", "0.7.0")
+    state = load_state(scene.box.folder)
+    assert state is not None and not state.needs_update
 
 
 def test_the_gateway_is_told_until_it_has_taken_it(scene: Scene) -> None:

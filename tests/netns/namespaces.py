@@ -3,14 +3,32 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import subprocess
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+import pytest
+
 CLONE_NEWNET = 0x40000000  # Python 3.11 has neither it nor os.setns
 
 T = TypeVar("T")
+
+
+def require_namespaces() -> None:
+    """Skip the test where this process may make no network namespace."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root to make network namespaces")
+    probe = subprocess.run(["unshare", "--net", "true"], capture_output=True, text=True, check=False)
+    if probe.returncode:
+        pytest.skip(f"cannot make a network namespace: {probe.stderr.strip()}")
+
+
+def add_namespace(name: str) -> None:
+    """Make a network namespace, which the caller deletes; skip the test where none can be made."""
+    require_namespaces()
+    run(f"ip netns add {name}")
 
 
 def run(command: str) -> None:

@@ -17,7 +17,7 @@ from tests.netns.lab.home import Lab, World, child, household
 
 BLOCKED = plan.SITES["blocked.example"]
 STREAM = "https://video.open.example/stream"
-PRIVACY = ("fd77::1:a1", "fd77::1:a2")
+PRIVACY = ("2001:db8:1077::1:a1", "2001:db8:1077::1:a2")
 OTHER4 = "10.77.0.111"
 
 

@@ -20,7 +20,7 @@ import dns.message
 import pytest
 
 from tests.gateway.product import Running, Upstream, environment, require, run_tool, running, wait_for
-from tests.netns.namespaces import inside, run
+from tests.netns.namespaces import add_namespace, inside, run
 
 TABLET_MAC, PARENT_MAC, STRANGER_MAC = "02:00:5e:10:01:01", "02:00:5e:10:01:0f", "02:00:5e:10:01:aa"
 TABLET_LAN, OTHER_LAN, WORLD = "10.91.1", "10.91.2", "198.51.100"  # the last is no home's, so it is not rebinding
@@ -68,14 +68,9 @@ def connect(net: Net, name: str, device: str, mac: str, network: str, six: str, 
 
 @pytest.fixture(scope="module")
 def net() -> Iterator[Net]:
-    if os.geteuid() != 0:
-        pytest.skip("needs root to make network namespaces")
     require("ip", "dig", "curl", "dnsmasq")
     net = Net(*(f"gg{letter}{os.getpid()}" for letter in "rtow"))
-    try:
-        run(f"ip netns add {net.router}")
-    except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"cannot make a network namespace: {error}")
+    add_namespace(net.router)
     folders = []
     try:
         for name in net[1:]:

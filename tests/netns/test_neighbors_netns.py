@@ -14,7 +14,7 @@ import pytest
 from pyroute2 import IPRoute
 
 from guardian.neighbors import Neighbors, is_device_mac
-from tests.netns.namespaces import inside, run
+from tests.netns.namespaces import add_namespace, inside, run
 
 DEVICE_MAC = "02:00:00:00:00:d1"
 OTHER_MAC = "02:00:00:00:00:d2"
@@ -37,13 +37,8 @@ class Home(NamedTuple):
 
 @pytest.fixture
 def home() -> Iterator[Home]:
-    if os.geteuid() != 0:
-        pytest.skip("needs root to make network namespaces")
     names = Home(f"gng{os.getpid()}", f"gnd{os.getpid()}")
-    try:
-        run(f"ip netns add {names.gateway}")
-    except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"cannot make a network namespace: {error}")
+    add_namespace(names.gateway)
     try:
         run(f"ip netns add {names.device}")
         run(f"ip -n {names.gateway} link add lan0 type veth peer name wire0 netns {names.device}")
@@ -161,8 +156,7 @@ def test_what_was_there_before_and_what_is_asked_for(home: Home, follow: Callabl
 
 def test_lost_notices_lead_to_a_new_dump(home: Home, follow: Callable[[str], Followed], caplog) -> None:  # type: ignore[no-untyped-def]
     table = follow(home.gateway)
-    assert table.neighbors._notices is not None
-    table.neighbors._notices.setsockopt(1, 8, 1)  # SO_RCVBUF: the smallest that the kernel gives
+    table.neighbors._notices._endpoint.setsockopt(1, 8, 1)  # SO_RCVBUF: the smallest that the kernel gives
     batch = "".join(
         f"neigh replace 10.77.0.{number} lladdr 02:00:00:00:02:{number:02x} dev lan0\n" for number in range(2, 252)
     )

@@ -600,8 +600,8 @@ def _happen(home: Home, what: str, value: object) -> None:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """A clock that stands still, in the place of the listener's."""
     clock = Clock()
-    fake = SimpleNamespace(time=lambda: clock.wall, monotonic=lambda: clock.steady)
-    monkeypatch.setattr("guardian.resolver.listen.time", fake)
+    monkeypatch.setattr("guardian.resolver.listen.tell_time", lambda: clock.wall)
+    monkeypatch.setattr("guardian.resolver.listen.time", SimpleNamespace(monotonic=lambda: clock.steady))
     # Loopback speaks for others; here only 127.0.0.1 is dnsmasq, the other addresses are devices.
     monkeypatch.setattr("guardian.resolver.clients._is_loopback", lambda address: address == b"\x7f\0\0\1")
     return clock

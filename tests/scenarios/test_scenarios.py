@@ -20,6 +20,7 @@ The language, a line each; `#` begins a comment. First the home:
 Then what happens. Every time is by the clock on the wall, and the clock only goes forward:
 
     AT 2026-11-23 Mon 21:05                         later also `AT Tue 07:00`, `AT 07:00`: the next such moment;
+    CLOCK unset                                     the box does not know the time yet; CLOCK set
     AT 03:30 again                                  ... the second time, in the night the clock goes back
     ana-tablet QUERY www.example.com CNAME cdn.example   also TLS NAME, UNREADABLE, WAY bypass:vpn; any word is a
                                                     device, `?` a stranger
@@ -135,6 +136,7 @@ class Scenario:
         self.postures: dict[str, Posture] = {}
         self.asked: tuple[Posture, bytes, Decision] | None = None
         self.expectations = 0
+        self.clock_unset = False
 
     def run(self, lines: Iterable[str]) -> None:
         for number, line in enumerate(lines, 1):
@@ -253,6 +255,9 @@ class Scenario:
             raise ScenarioError("the clock goes forward only")
         self.now = moment
 
+    def do_clock(self, words: list[str]) -> None:
+        self.clock_unset = {"unset": True, "set": False}[words[0]]
+
     def do_pause(self, words: list[str]) -> None:
         until = FOREVER if words[2] == "forever" else self.moment(words[2:])
         if words[0] in self.devices:
@@ -332,7 +337,8 @@ class Scenario:
                 self.rules,
             )
             catalogue = Catalogue(self.services, {}, self.safe, self.youtube, {})
-            self.policy = compile_policy(household, catalogue, DictLists(self.listed), self.usage)
+            lists = DictLists(self.listed)
+            self.policy = compile_policy(household, catalogue, lists, self.usage, clock_unset=self.clock_unset)
         return self.policy
 
     def do_expect(self, words: list[str]) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 import threading
 from pathlib import Path
 
 import pytest
 
+from guardian.errors import ConfigError, Problem
 from guardian.store import accounts
 from guardian.store.accounts import (
     MOST_ACCOUNTS,
@@ -183,3 +185,43 @@ def test_a_password_line_is_replaced_only_where_it_still_stands(store: ConsoleSt
 def test_the_database_refuses_another_role(store: ConsoleStore, mama: Account) -> None:
     with store.writing() as connection, pytest.raises(sqlite3.IntegrityError):
         connection.execute("UPDATE accounts SET role = 'root'")
+
+
+def test_a_session_that_the_disk_does_not_take_holds_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is bound to the password of then: another one ends it, whoever sets it."""
+    store = ConsoleStore(str(tmp_path / "console.db"))
+    mama = accounts.add_account(store, "Mama", "parent", "line of mama", 1.0)
+    real = accounts._save_session
+
+    def refuse(*words: object) -> None:
+        error = ConfigError([Problem(store.path, "database or disk is full")])
+        raise error from OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(accounts, "_save_session", refuse)
+    secret, csrf = accounts.open_session(store, mama.id, 10.0)
+    key = accounts.hash_secret(secret)
+    found = accounts.find_session(store, key, 20.0)
+    assert found is not None and (found.account.name, found.csrf, found.renewed) == ("Mama", csrf, False)
+    assert accounts.find_session(store, accounts.hash_secret("x"), 20.0) is None
+    assert accounts.find_session(store, key, 10.0 + accounts.SESSION_SECONDS) is None
+    accounts.end_session(store, key)
+    assert accounts.find_session(store, key, 20.0) is None
+    secret, _ = accounts.open_session(store, mama.id, 10.0)
+    accounts.change_account(ConsoleStore(store.path), mama.id, password="another line")
+    assert accounts.find_session(store, accounts.hash_secret(secret), 20.0) is None
+    for _ in range(accounts.MOST_SESSIONS + 5):
+        accounts.open_session(store, mama.id, 10.0)
+    assert len(store.unsaved_sessions) == accounts.MOST_SESSIONS
+    monkeypatch.setattr(accounts, "_save_session", real)
+    secret, _ = accounts.open_session(store, mama.id, 10.0)
+    assert accounts.hash_secret(secret) not in store.unsaved_sessions
+    assert accounts.find_session(store, accounts.hash_secret(secret), 20.0) is not None
+
+
+def test_a_broken_database_opens_no_session(tmp_path: Path) -> None:
+    store = ConsoleStore(str(tmp_path / "console.db"))
+    mama = accounts.add_account(store, "Mama", "parent", "line", 1.0)
+    Path(store.path).write_bytes(b"no database" * 500)
+    with pytest.raises(ConfigError):
+        accounts.open_session(store, mama.id, 10.0)
+    assert not store.unsaved_sessions

@@ -24,9 +24,7 @@ from guardian.store.history_write import (
     NAMES_PER_DEVICE_HOUR,
     delete_old,
     erase_all,
-    erase_devices,
     erase_names,
-    erase_profiles,
     erase_services,
     write_batch,
 )
@@ -242,9 +240,6 @@ def test_erasing_leaves_the_others_and_no_orphans(connection: sqlite3.Connection
     assert rows(connection, "SELECT device, name FROM visits") == [("ion", "shared.example")]
     assert rows(connection, "SELECT name FROM name") == [("shared.example",)]
     assert rows(connection, "SELECT device, count FROM hours ORDER BY device") == [("ana", 2), ("ion", 1)]
-    erase_devices(connection, ["ana"])
-    assert rows(connection, "SELECT device FROM kind") == [("ion",)]
-    assert rows(connection, "SELECT device, count FROM hours") == [("ion", 1)]
     erase_all(connection)
     assert all(rows(connection, f"SELECT * FROM {table}") == [] for table in ("kind", "name", "hourly", "visit"))
 
@@ -340,9 +335,5 @@ def test_erasing_attempts_and_minutes(connection: sqlite3.Connection) -> None:
     erase_services(connection, ["ana-tablet"])
     assert left() == (3, 5, 9)
     assert rows(connection, "SELECT service FROM used_by_device WHERE device = 'ana-tablet'") == [("",)]
-    erase_devices(connection, ["ana-tablet", ""])
-    assert left() == (1, 2, 9)
-    erase_profiles(connection, ["ana"])
-    assert left() == (1, 2, 6)
     erase_all(connection)
     assert left() == (0, 0, 0)

@@ -235,10 +235,25 @@ def test_a_newer_or_foreign_file_is_refused(tmp_path: Path) -> None:
     for use in (lambda: load_household(str(path)), lambda: save_household(str(path), make_household(2))):
         with pytest.raises(ConfigError, match="newer Guardian"):
             use()
-    path.write_bytes(b"this is not a database" * 100)
-    for use in (lambda: load_household(str(path)), lambda: save_household(str(path), make_household(2))):
+
+
+def test_damaged_settings_are_refused_until_others_are_put_in_their_place(tmp_path: Path) -> None:
+    path = tmp_path / "settings.db"
+    damaged = b"this is not a database" * 100
+    path.write_bytes(damaged)
+    for use in (
+        lambda: load_household(str(path)),
+        lambda: read_revision(str(path)),
+        lambda: set_pause(str(path), profile="ana", until=0),
+        lambda: edit_household(str(path), Entry("Mama", "x"), lambda now: now, lambda: make_household(1)),
+    ):
         with pytest.raises(ConfigError, match="not a database"):
             use()
+        assert path.read_bytes() == damaged and os.listdir(tmp_path) == ["settings.db"]
+    save_household(str(path), make_household(2))
+    assert load_household(str(path)) == make_household(2)
+    assert (tmp_path / "settings.db.damaged").read_bytes() == damaged
+    assert sorted(os.listdir(tmp_path)) == ["settings.db", "settings.db.damaged"]
 
 
 def test_a_reader_never_writes(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zoneinfo
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -129,6 +130,19 @@ def test_a_device_address_has_no_scope(text: str) -> None:
     """It goes into the rules that root loads, and a scope may hold any text."""
     with pytest.raises(TextError, match="names an interface"):
         read_device_address(text)
+
+
+def test_utc_needs_no_zone_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A router often has none; a household of the first visit, and OpenWrt's own settings, say `UTC`."""
+    monkeypatch.setattr(zoneinfo, "ZoneInfo", raise_not_found)
+    for text in ("UTC", "Etc/UTC", "GMT", "UTC0"):
+        assert datetime(2026, 7, 1, 12, tzinfo=read_timezone(text)).timestamp() == 1_782_907_200
+    with pytest.raises(TextError):
+        read_timezone("Europe/Chisinau")
+
+
+def raise_not_found(key: str) -> None:
+    raise zoneinfo.ZoneInfoNotFoundError(key)
 
 
 def test_zones() -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from guardian.errors import FormError, UpstreamError
 from guardian.resolver.upstream.message import Query, Reply
-from guardian.resolver.upstream.tls import TlsLayer, explain_failure
 from guardian.wire.dns import EDE_NETWORK_ERROR
+
+if TYPE_CHECKING:
+    from guardian.resolver.upstream.tls import TlsLayer
 
 SHORT_SILENCE = 0.3  # seconds without any answer after which a repeated query wants another connection
 LONG_SILENCE = 1.0  # the same for a new query
@@ -120,6 +121,16 @@ class Connection(asyncio.Protocol):
             transport.write(self.tls.take())
         transport.abort()  # close() would wait for a peer that does not read
 
+    def _drop_for(self, error: OSError) -> None:
+        """Close after a failure of TLS. OpenSSL, which is 3 MB, is loaded only where a server is asked over TLS."""
+        import ssl
+
+        from guardian.resolver.upstream.tls import explain_failure
+
+        if not isinstance(error, ssl.SSLError):
+            raise error
+        self.drop(explain_failure(error))
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
@@ -137,8 +148,8 @@ class Connection(asyncio.Protocol):
                 return
             heard = self._dialog.heard
             outcomes, out = self._dialog.receive(data)
-        except ssl.SSLError as error:
-            self.drop(explain_failure(error))
+        except OSError as error:
+            self._drop_for(error)
             return
         except FormError as error:
             self.drop(str(error))
@@ -194,8 +205,8 @@ class Connection(asyncio.Protocol):
         if self.tls is not None:
             try:
                 self.tls.send(data)
-            except ssl.SSLError as error:
-                self.drop(explain_failure(error))
+            except OSError as error:
+                self._drop_for(error)
                 return
             data = self.tls.take()
         transport.write(data)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
+from typing import TYPE_CHECKING
 
 from guardian.config import Forward, Strategy, Transport, Upstream, UpstreamConfig
 from guardian.errors import UpstreamError
@@ -14,8 +14,10 @@ from guardian.resolver.upstream.group import Answer, Exchanger, Group, Server, T
 from guardian.resolver.upstream.message import Query
 from guardian.resolver.upstream.plain import Plain
 from guardian.resolver.upstream.stream import Stream
-from guardian.resolver.upstream.tls import make_context
 from guardian.wire.dns import Message
+
+if TYPE_CHECKING:
+    import ssl
 
 MOST_RUNNING = 1000  # questions at a time, each with one to a few tries
 TLS_IDLE = 60.0  # seconds; a handshake costs more than an open socket
@@ -133,6 +135,8 @@ class Upstreams:
     def _get_context(self, ca_file: str, protocol: str) -> ssl.SSLContext:
         key = (ca_file, protocol)
         if key not in self._contexts:
+            from guardian.resolver.upstream.tls import make_context
+
             self._contexts[key] = make_context(ca_file, protocol)
         return self._contexts[key]
 

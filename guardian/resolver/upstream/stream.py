@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import ssl
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from guardian.errors import UpstreamError
 from guardian.resolver.upstream.bootstrap import Address, Addresses
@@ -18,8 +18,10 @@ from guardian.resolver.upstream.connection import (
 )
 from guardian.resolver.upstream.failure import ShortageError, explain
 from guardian.resolver.upstream.message import Query, Reply
-from guardian.resolver.upstream.tls import TlsLayer
 from guardian.wire.dns import EDE_NO_REACHABLE_AUTHORITY
+
+if TYPE_CHECKING:
+    import ssl
 
 MOST_CONNECTIONS = 12  # to one server: the one in use, and retired ones that wait for their last answers
 MOST_ROUNDS = 4  # looks for a connection with room, for one query
@@ -126,7 +128,11 @@ class Stream:
 
     async def _open_to(self, address: Address) -> Connection:
         loop = asyncio.get_running_loop()
-        tls = None if self._context is None else TlsLayer(self._context, self._host, self._session)
+        tls = None
+        if self._context is not None:
+            from guardian.resolver.upstream.tls import TlsLayer
+
+            tls = TlsLayer(self._context, self._host, self._session)
         connection = Connection(self._make_dialog(), tls, self._protocol, self._idle)
         sock = socket.socket(address.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:

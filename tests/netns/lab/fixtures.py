@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from collections.abc import Generator, Iterator
 from typing import Any
 
@@ -11,6 +9,7 @@ import pytest
 
 from tests.gateway.product import require
 from tests.netns.lab.home import Lab, World, open_world
+from tests.netns.namespaces import require_namespaces
 
 PROGRAMS = ("ip", "nft", "conntrack", "ethtool", "curl", "dig")
 
@@ -29,11 +28,8 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """Network and servers, one for all tests. `world.protected(...)` puts Guardian on the router."""
-    if os.geteuid() != 0:
-        pytest.skip("needs root to make network namespaces")
+    require_namespaces()
     require(*PROGRAMS)
-    if (probe := subprocess.run(["unshare", "--net", "true"], capture_output=True, text=True, check=False)).returncode:
-        pytest.skip(f"cannot make a network namespace: {probe.stderr.strip()}")
     with open_world(tmp_path_factory.mktemp("world")) as world:
         yield world
 

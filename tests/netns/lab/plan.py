@@ -15,7 +15,7 @@ MACS = {
     "router": "02:00:5e:77:00:01",
 }
 HOSTS = {"router": 1, "tablet": 10, "phone": 20, "stranger": 30}  # the last part of an address, v4 and v6
-HOME4, HOME6 = "10.77.0", "fd77::"
+HOME4, HOME6 = "10.77.0", "2001:db8:1077::"  # v6 as a provider gives it: no ULA, no NAT
 WAN4, WAN6 = "198.51.100", "2001:db8:77::"  # no home's networks, so they are not rebinding
 INTERNET_HOST = 254  # the provider's end of the router's line
 

@@ -6,11 +6,14 @@ import asyncio
 import datetime
 import ssl
 import subprocess
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import trustme
 
+from guardian.clock import ClockWatch, Signs, is_confirmed
 from guardian.config import Transport, Upstream
 from guardian.errors import ConfigError, UpstreamError
 from guardian.resolver.upstream.tls import make_context
@@ -91,6 +94,58 @@ def test_the_certificate_must_show_the_host(
             assert caught.value.code == 23
             assert server.queries == []
             assert text in upstreams.status()[0].last_error
+
+    run(main())
+
+
+@pytest.fixture
+def unset_clock(tmp_path: Path) -> Iterator[ClockWatch]:
+    """A clock that nobody has set: of the system it shows the first minute of 1970."""
+    watch = ClockWatch(str(tmp_path), 0.0, Signs(60.0, 60.0, False, False))
+    assert not is_confirmed()
+    yield watch
+    watch.close()
+
+
+@pytest.mark.parametrize(
+    ("certificate", "text"),
+    [("fresh", ""), ("ended", "expired"), ("other", "Hostname mismatch"), ("stranger", "unable to get local issuer")],
+)
+def test_while_nobody_has_set_the_clock_only_the_beginning_of_a_certificate_is_not_asked_for(
+    unset_clock: ClockWatch,
+    certificate: str,
+    text: str,
+    make_server_context: Any,
+    ca_file: str,
+    run: Any,
+    opened: Any,
+    net: Any,
+) -> None:
+    """A box that believes it is the past: the certificate of now is "not yet valid", and the home has its names."""
+    now = datetime.datetime.now(datetime.UTC)
+    tomorrow, yesterday = now + datetime.timedelta(days=1), now - datetime.timedelta(days=1)
+    more = (
+        {"not_before": yesterday - datetime.timedelta(days=9), "not_after": yesterday} if certificate == "ended" else {}
+    )
+    issuer = trustme.CA() if certificate == "stranger" else None
+    if certificate == "fresh":
+        more = {"not_before": tomorrow, "not_after": tomorrow + datetime.timedelta(days=9)}
+    context = make_server_context("other.test" if certificate == "other" else "dns.test", issuer=issuer, **more)
+
+    async def main() -> None:
+        async with net.StreamServer(net.serve_honestly, context) as server:
+            async with opened(dot(server, ca_file)) as upstreams:
+                if text:
+                    with pytest.raises(UpstreamError, match=text):
+                        await upstreams.resolve(net.make_question("www.test"))
+                    assert server.queries == []
+                    return
+                await upstreams.resolve(net.make_question("www.test"))
+            unset_clock.look(True, Signs(now.timestamp(), 70.0, True, False))  # the time has come
+            assert is_confirmed()
+            async with opened(dot(server, ca_file)) as upstreams:
+                with pytest.raises(UpstreamError, match="not yet valid"):
+                    await upstreams.resolve(net.make_question("www.test"))
 
     run(main())
 
