@@ -61,6 +61,7 @@ class PageSettings:
 
     names: frozenset[str] = frozenset({"guardian.home.arpa"})  # the gateway's own, lower case
     language: str = "en"  # the household's, when a browser wishes none of ours
+    languages: tuple[str, ...] = ("en", "ro", "ru")  # that pages are offered in
     country: str = ""  # ISO 3166, lower case: whose helplines to show; "" = of every country
     helplines: tuple[Helpline, ...] = ()
     categories: Mapping[str, Category] = field(default_factory=dict)  # by id, as in `Catalogue.category_texts`

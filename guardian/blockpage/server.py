@@ -80,14 +80,14 @@ class BlockPage:
         self._settings = settings
         self._door = _open_door(settings)
         self._pages: Pages | None = None  # made when a page is first asked for: words and style cost memory
-        self._servers: list[asyncio.Server] = []
+        self._servers: list[tuple[Endpoint, asyncio.Server]] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._clients: Counter[str] = Counter()
 
     @property
     def addresses(self) -> tuple[Endpoint, ...]:
         """Where it listens, with the ports that the system chose for port 0."""
-        names = [socket.getsockname() for server in self._servers for socket in server.sockets]
+        names = [socket.getsockname() for _, server in self._servers for socket in server.sockets]
         return tuple(Endpoint(name[0], name[1]) for name in names)
 
     def use(self, settings: PageSettings) -> None:
@@ -100,23 +100,42 @@ class BlockPage:
         """Listen on all endpoints. Raises OSError, and then listens on none."""
         try:
             for endpoint in self._endpoints:
-                server = await asyncio.start_server(
-                    self._accept, endpoint.host, endpoint.port, limit=MAX_HEAD_BYTES, backlog=MAX_CONNECTIONS
-                )
-                self._servers.append(server)
-                log.info("block page listens address=%s port=%d", endpoint.host, endpoint.port)
+                await self._open(endpoint)
         except OSError:
             await self.close()
             raise
 
+    async def follow(self, endpoints: Iterable[Endpoint]) -> bool:
+        """Listen on these from now on; return whether all could be opened. What cannot be is logged."""
+        self._endpoints = tuple(endpoints)
+        for endpoint, server in self._servers:
+            if endpoint not in self._endpoints:
+                server.close()  # who is being answered there still is
+        self._servers = [entry for entry in self._servers if entry[0] in self._endpoints]
+        is_whole, opened = True, [endpoint for endpoint, _ in self._servers]
+        for endpoint in [endpoint for endpoint in self._endpoints if endpoint not in opened]:
+            try:
+                await self._open(endpoint)
+            except OSError as error:
+                log.warning("event=page-address-not-used where=%s error=%r", endpoint, error.strerror)
+                is_whole = False
+        return is_whole
+
+    async def _open(self, endpoint: Endpoint) -> None:
+        server = await asyncio.start_server(
+            self._accept, endpoint.host, endpoint.port, limit=MAX_HEAD_BYTES, backlog=MAX_CONNECTIONS
+        )
+        self._servers.append((endpoint, server))
+        log.info("block page listens address=%s port=%d", endpoint.host, endpoint.port)
+
     async def close(self) -> None:
         """Stop listening and end all connections."""
-        for server in self._servers:
+        for _, server in self._servers:
             server.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for server in self._servers:
+        for _, server in self._servers:
             await server.wait_closed()
         self._servers.clear()
 
@@ -195,7 +214,8 @@ class BlockPage:
 
         `client` is the device's address as text.
         """
-        language = info.language or self._settings.language
+        settings = self._settings
+        language = info.language if info.language in settings.languages else settings.language
         response = await self._say_blocked(await self._load_pages(), language, host, info, client)
         return _format_response(response, with_body=with_body)
 
@@ -217,9 +237,12 @@ class BlockPage:
         return not host or host == "localhost" or host in names or host in short or is_address(host)
 
     def _language(self, wish: str, request: Request) -> str:
-        from guardian.messages import LANGUAGES, pick_language
+        from guardian.messages import pick_language
 
-        return wish if wish in LANGUAGES else pick_language(request.accept_language, self._settings.language)
+        offered = self._settings.languages
+        if wish in offered:
+            return wish
+        return pick_language(request.accept_language, self._settings.language, offered)
 
     async def _load_pages(self) -> Pages:
         if self._pages is not None:

@@ -39,6 +39,9 @@ def say(messages: Messages, language: str, info: BlockInfo, settings: PageSettin
     if info.reason is Reason.PAUSE:
         why = (messages.get(language, "why.pause", until=say_until(messages, language, info)),)
         return Words(messages.get(language, "title.pause"), why + _say_wait(messages, language, info), "pause", False)
+    if info.reason is Reason.CLOCK:
+        why = (messages.get(language, "why.clock"),)
+        return Words(messages.get(language, "title.clock"), why, "minutes", False)
     if info.reason is Reason.MINUTES:
         title, sentence = _say_minutes(messages, language, info, entry)
         return Words(title, (sentence,), "minutes", False)

@@ -11,13 +11,15 @@ from collections.abc import Iterator, Mapping
 from datetime import date
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from msgspec.structs import replace
+
 from guardian.hotline.feed_health import LASTING_SECONDS, STALE_SECONDS
 from guardian.hotline.feed_state import CLOCK, EXPIRED, NOT_SIGNED, OFFLINE, ROLLBACK, TOO_SLOW
 from guardian.policy.model import Device, Household, Profile, Reason, Visibility
 from guardian.policy.schedule import local_date, start_of_day
 from guardian.store.history_read import BlockedCount
 from guardian.store.history_record import HELPLINE_BLOCKED
-from guardian.web.observed import Observed, observe, read_status
+from guardian.web.observed import UNREADABLE, Observed, observe, read_status
 from guardian.web.shapes.activity import Alert, AlertAction, AlertKind
 
 if TYPE_CHECKING:
@@ -93,7 +95,7 @@ def make_alerts(household: Household, seen: Observed, fetch_hours: int, now: flo
     """Return all alerts, by priority, then the newest first. Lists are fetched every `fetch_hours` (0 = by hand)."""
     maker = _Maker(household, seen, now)
     found = [*maker.bypasses(), *maker.new_devices(), *maker.bursts(), *maker.helplines()]
-    found += [*maker.machine(fetch_hours), *maker.feed()]
+    found += [*maker.machine(fetch_hours), *maker.feed(), *maker.software()]
     return sorted(found, key=lambda alert: (_RANK[alert.priority], -alert.last, alert.id))
 
 
@@ -173,6 +175,9 @@ class _Maker:
     def machine(self, fetch_hours: int) -> Iterator[Alert]:
         """What is wrong with Guardian itself, one alert a day for as long as it is."""
         status, now = self._seen.status, self._now
+        if self._seen.storage:
+            priority: Priority = "high" if self._seen.storage == UNREADABLE else "normal"
+            yield self._about("storage", priority, now, AlertAction("check"), self._seen.storage)
         if status is None:
             yield self._about("gateway-down", "high", now, AlertAction("check"))
             return
@@ -201,6 +206,13 @@ class _Maker:
             return
         cause = _FEED_CAUSES.get(health.code, "behind")
         yield self._about("feed-stale", _rank_feed(cause), min(since, now), AlertAction("check"), cause)
+
+    def software(self) -> Iterator[Alert]:
+        """The box's software is behind what the hotline asks for: once for each version, on the page and not sent."""
+        asked = self._seen.asked_version
+        if asked:
+            found = self._about("software-old", "low", self._now, AlertAction("check"), asked)
+            yield replace(found, id=f"{found.kind}:{asked}")  # put away, it does not come back tomorrow
 
     def _about(
         self,

@@ -17,6 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route, Router
 from starlette.types import Message, Receive, Scope, Send
 
+from guardian.clock import tell_time
 from guardian.errors import GuardianError
 from guardian.store.accounts import SESSION_SECONDS
 from guardian.web.api import ENDPOINTS
@@ -213,7 +214,7 @@ class _PathApp:
             return make_problem(Problem(500, "bug", "a bug in Guardian"))
 
     async def _run(self, endpoint: Endpoint, scope: Scope, receive: Receive) -> Response:
-        app, head, now = self._app, scope["guardian.head"], time.time()
+        app, head, now = self._app, scope["guardian.head"], tell_time()
         visit = await app.in_thread(head.address, identify, app.console, head, endpoint, now)
         if visit.caller.who:
             app.befriend(head.address)

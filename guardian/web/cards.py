@@ -11,6 +11,7 @@ from guardian.policy.bedtime import BEDTIME
 from guardian.policy.compile import Policy
 from guardian.policy.minutes import minutes_left
 from guardian.policy.model import FOREVER, Profile, Schedule
+from guardian.policy.posture import has_hours
 from guardian.policy.schedule import active_window, local_date, next_change, next_midnight, start_of_day
 from guardian.web.shapes.activity import Allowance, Card, CardDevice, Next, State
 from guardian.web.shapes.common import AgeBand
@@ -82,6 +83,8 @@ def find_standing(
     paused_until = max(profile.paused_until, device_paused_until)
     if paused_until > now:
         return Standing("paused", "", finite(paused_until), following)
+    if policy.clock_unset and (has_hours(profile) or profile.has_minutes):
+        return Standing("no-clock", "", None, None)
     window = active_window(schedule, tz, now)
     if window is not None:
         state: State = "asleep" if window.label == BEDTIME else "offline"

@@ -6,12 +6,15 @@ import ipaddress
 import logging
 import os
 import shutil
+import ssl
 import subprocess
 
 from guardian.config import Config
 from guardian.errors import GuardianError
 from guardian.interfaces import list_addresses
 from guardian.names import format_name
+from guardian.store.folders import make_folder
+from guardian.store.images import replace_file, sync_folder
 
 log = logging.getLogger(__name__)
 
@@ -30,10 +33,10 @@ def certificate_files(config: Config) -> tuple[str, str]:
     names = subject_names(config)
     if not _is_good(certificate, key, told, names):
         try:
-            os.makedirs(folder, mode=0o700, exist_ok=True)
+            make_folder(folder, 0o700)
+            sync_folder(folder)  # phones have learned to trust what is in it
             _make(certificate, key, names)
-            with open(told, "w", encoding="utf-8") as file:
-                file.write(names)
+            replace_file(told, [names.encode()], lambda aside: None)
         except OSError as error:
             raise GuardianError(f"{folder}: the certificate cannot be kept: {error.strerror}") from None
         log.info("event=certificate-made file=%s", certificate)
@@ -54,10 +57,14 @@ def subject_names(config: Config) -> str:
 
 def _is_good(certificate: str, key: str, told: str, names: str) -> bool:
     try:
-        with open(told, encoding="utf-8") as file:
-            if file.read() != names or not os.path.exists(key) or not os.path.exists(certificate):
+        with open(told, encoding="utf-8", errors="replace") as file:
+            if file.read() != names:
                 return False
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
     except FileNotFoundError:
+        return False
+    except ssl.SSLError as error:
+        log.warning("event=certificate-damaged file=%s error=%r action=new", certificate, str(error))
         return False
     except OSError as error:
         raise GuardianError(f"{told}: {error.strerror}") from None
@@ -77,8 +84,11 @@ def _make(certificate: str, key: str, names: str) -> None:
         os.umask(before)
     if done.returncode:
         raise GuardianError(f"openssl made no certificate: {done.stderr.strip()[-300:]}")
-    os.replace(f"{key}.new", key)
-    os.replace(f"{certificate}.new", certificate)
+    for path in (key, certificate):  # over a power cut each is whole; two that do not belong together are made anew
+        with open(f"{path}.new", "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(f"{path}.new", path)
+    sync_folder(certificate)
 
 
 def _openssl(*words: str) -> subprocess.CompletedProcess[str]:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import hmac
+import logging
 import os
 import secrets
 
 from guardian.config import Config
 from guardian.errors import ConfigError, Problem
+from guardian.store.images import sync_folder
+
+log = logging.getLogger(__name__)
 
 ALPHABET = "ABCDEFGHJKMNPQRSTUVWXYZ23456789"  # nothing that looks like another
 LETTERS = 10
@@ -25,21 +29,20 @@ def claim_path(config: Config) -> str:
 def make_claim_code(config: Config) -> str:
     """Return the code that claims this box, as people read it; one is made where there is none.
 
-    Call it only while nobody has claimed. Raises ConfigError when the file cannot be read or written.
+    Call it only while nobody has claimed. A file that holds no code is put aside. Raises ConfigError when it cannot be
+    read or written.
     """
     path = config.web.claim_code
     if path:
         return _read_label(path)
     path = claim_path(config)
     try:
-        if not os.path.exists(path):
+        code = _read_own(path)
+        if not code:
             _write(path, "".join(secrets.choice(ALPHABET) for _ in range(LETTERS)))
-        with open(path, encoding="ascii") as file:
-            code = file.read(MAX_BYTES).strip()
-    except (OSError, UnicodeDecodeError) as error:
+            code = _read_own(path)
+    except OSError as error:
         raise ConfigError([Problem(path, f"the claim code cannot be kept: {error}")]) from error
-    if len(code) != LETTERS:
-        raise ConfigError([Problem(path, "this is no claim code: remove the file, and a new one is made")])
     return f"{code[:5]}-{code[5:]}"
 
 
@@ -51,16 +54,35 @@ def is_claim_code(config: Config, given: str) -> bool:
 
 def forget_claim_code(config: Config) -> None:
     """Remove our own code: it has been used. One on a label stays, and is worth nothing any more."""
+    path = claim_path(config)
     try:
-        os.unlink(claim_path(config))
+        os.unlink(path)
     except FileNotFoundError:
         return
+    sync_folder(path)
+
+
+def _read_own(path: str) -> str:
+    """Return the code of our own file, "" when there is none: one that holds no code is put aside first."""
+    try:
+        with open(path, encoding="ascii", errors="replace") as file:
+            code = file.read(MAX_BYTES).strip()
+    except FileNotFoundError:
+        return ""
+    if len(code) == LETTERS and not set(code) - set(ALPHABET):
+        return code
+    log.error("event=claim-code-damaged path=%s action=new put_aside=%s.damaged", path, path)
+    os.replace(path, f"{path}.damaged")
+    return ""
 
 
 def _read_label(path: str) -> str:
     try:
         with open(path, encoding="utf-8") as file:
             code = file.read(MAX_BYTES).strip()
+    except FileNotFoundError:
+        message = "the code of the box's label is not there: write it into this file, as it is printed (docs/isp.md)"
+        raise ConfigError([Problem(path, message)]) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError([Problem(path, f"the claim code cannot be read: {error}")]) from error
     if len(_fold(code)) < LEAST_LETTERS:
@@ -83,6 +105,7 @@ def _write(path: str, code: str) -> None:
             return
     finally:
         os.unlink(aside)
+    sync_folder(path)
 
 
 def _fold(code: str) -> str:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import NamedTuple, cast
 
+from guardian.clock import tell_time
 from guardian.errors import GuardianError
 from guardian.messages import Messages
 from guardian.policy.model import Visibility
@@ -105,7 +106,7 @@ class Delivery:
         while not self._stopping:
             self._console.delivery_wanted.clear()
             try:
-                self.look(time.time())
+                self.look(tell_time())
             except GuardianError as error:
                 log.warning("event=delivery-waits error=%r", str(error))
             except Exception:

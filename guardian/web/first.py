@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 
 from guardian.errors import TextError
@@ -38,10 +39,14 @@ def make_first_household(before: Household, first: Profile, timezone: str) -> Ho
     )
 
 
-def first_language(household: Household, store: ConsoleStore) -> str:
-    """Return the language of the home: while the box is open, the one that the first parent chose."""
+def first_language(household: Household, store: ConsoleStore, offered: Sequence[str]) -> str:
+    """Return the language of the home: while the box is open, the one that the first parent chose.
+
+    One that is not `offered` (any more) gives way to the first that is.
+    """
     chosen = store.option("first_language") if is_open_household(household) else ""
-    return chosen or household.language
+    wanted = chosen or household.language
+    return wanted if wanted in offered else offered[0]
 
 
 def find_timezone(root: str = "/") -> str:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from guardian.clock import State
 from guardian.control import NotRunningError, SilentError, send
 from guardian.devices import DeviceMap, find_owner
 from guardian.errors import GuardianError
@@ -37,6 +38,11 @@ class Gateway:
     def status(self) -> dict[str, Any]:
         """Return what `guardian status --json` shows."""
         return self._ask("status")
+
+    def clock(self) -> tuple[State, float]:
+        """Return how far the gateway believes the clock, and what time it is (epoch seconds)."""
+        told = self._ask("clock")
+        return State(told["state"]), float(told["now"])
 
     def presence(self) -> list[dict[str, Any]]:
         """Return every device that was ever seen: mac, hostname, addresses, first_seen, last_seen, device, online."""

@@ -22,6 +22,7 @@ from guardian.store.history_read import (
     KindCount,
     Tries,
 )
+from guardian.store.room import look_at_room
 from guardian.web.cards import Presence
 from guardian.web.settled import Settled, Span
 from guardian.web.shapes.activity import GatewayState, HotlineFeed, ListInForce
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+UNREADABLE = "settings"
 LEAST_BURST = 10  # blocked tries of one category by one device on one day: fewer are no burst
 _SETTLED_SECONDS = 2 * 3600  # after a day's end the gateway has written all of it: it flushes every hour at the latest
 
@@ -52,6 +54,8 @@ class Observed(NamedTuple):
     hosts: tuple[tuple[str, str], ...] = ()  # (MAC, host name): hostile text
     history_error: str = ""
     feed: FeedHealth | None = None  # of the hotline; None where there is none
+    asked_version: str = ""  # of Guardian, that the hotline asks for and this box is behind; "" = it is not
+    storage: str = ""  # why settings cannot be saved (full, read-only) or read (UNREADABLE)
 
 
 def read_status(console: Console) -> dict[str, Any] | None:
@@ -73,11 +77,13 @@ def make_state(console: Console, status: dict[str, Any] | None, now: float) -> G
     home = console.home()[0]
     mandatory = read_mandatory_today(console, now)
     feed = read_feed(console, now)
+    provided = [entry.name for entry in console.config.lists.mandatory if entry.provider]
     if status is None:
         created, names = home.lists.created, home.lists.name_count
-        return GatewayState(False, __version__, None, False, names, created or None, "", mandatory, feed)
+        return GatewayState(now, False, __version__, None, False, names, created or None, "", mandatory, feed, provided)
     lists = status["lists"]
     return GatewayState(
+        now=now,
         running=True,
         version=str(status["version"]),
         started=float(status["started"]),
@@ -87,6 +93,8 @@ def make_state(console: Console, status: dict[str, Any] | None, now: float) -> G
         lists_error=str(lists["error"] or lists["addresses"]["error"]),
         mandatory_today=mandatory,
         feed=feed,
+        provider_lists=provided,
+        clock=console.clock.value,
     )
 
 
@@ -142,7 +150,11 @@ def observe(console: Console, household: Household, status: dict[str, Any] | Non
     """Return what alerts of the last `days` local days are made of."""
     today = local_date(household.tz, now)
     chosen = [today - timedelta(days=back) for back in range(days)]
-    feed = read_health(console.config.state, now)[1] if console.config.hotline.url else None
+    feed, asked = None, ""
+    if console.config.hotline.url:
+        state, feed = read_health(console.config.state, now)
+        asked = state.minimum_version if state is not None and state.needs_update else ""
+    storage = UNREADABLE if console.settings_error else look_at_room(console.config.state).state
     try:
         with console.history() as history:
             oldest = chosen[-1].isoformat()
@@ -152,8 +164,8 @@ def observe(console: Console, household: Household, status: dict[str, Any] | Non
             hosts = tuple((seen.mac.hex(":"), seen.hostname) for seen in history.known_devices())
     except HistoryError as error:
         log.info("event=no-history error=%r", str(error))
-        return Observed(status, history_error=str(error), feed=feed)
-    return Observed(status, attempts, blocks, hosts, feed=feed)
+        return Observed(status, history_error=str(error), feed=feed, asked_version=asked, storage=storage)
+    return Observed(status, attempts, blocks, hosts, feed=feed, asked_version=asked, storage=storage)
 
 
 def read_tries(

@@ -6,8 +6,10 @@ It tells nothing of other children, of alerts, or of the parents but who answere
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import cast
 
 from guardian.blockpage import country_of
+from guardian.config import LANGUAGES
 from guardian.policy.compile import Policy
 from guardian.policy.model import Action, Device, HelpKind, Helpline, Household, Profile
 from guardian.policy.schedule import local_date, windows_on
@@ -15,6 +17,7 @@ from guardian.store.requests import StoredRequest
 from guardian.web.asking import show_to_child
 from guardian.web.cards import find_standing, list_allowances
 from guardian.web.convert import show_profile
+from guardian.web.shapes.common import Language
 from guardian.web.shapes.household import Window
 from guardian.web.shapes.requests import ChildPage, ChildRules, HelplineInfo
 from guardian.web.tags import name_tags, tag_of
@@ -29,10 +32,11 @@ def make_child_page(
     can_ask: bool,
     language: str,
     now: float,
+    offered: Sequence[str] = LANGUAGES,
 ) -> ChildPage:
     """Return the page for a device, None = one that nobody has named; `requests` are those of its profile.
 
-    `language` is of the helplines' texts; "" = the profile's, else the household's.
+    `language` is of the helplines' texts; "" = the profile's, else the household's. `offered` are those of the pages.
     """
     household = policy.household
     profile = policy.newcomer.profile
@@ -48,7 +52,9 @@ def make_child_page(
         known=device is not None,
         name=profile.name if device is not None else "",
         device=device.name if device is not None else "",
-        language=shown.language,
+        language=shown.language if shown.language in offered else "",
+        languages=list(cast(Sequence[Language], offered)),
+        home_language=cast(Language, household.language if household.language in offered else offered[0]),
         timezone=household.timezone,
         now=now,
         state=standing.state,

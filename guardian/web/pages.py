@@ -10,12 +10,12 @@ import hashlib
 import logging
 import os
 import threading
-import time
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 from starlette.responses import Response
 
+from guardian.clock import tell_time
 from guardian.errors import GuardianError
 from guardian.store import accounts
 from guardian.web.access import ROLE_SCOPES
@@ -109,7 +109,7 @@ class Pages:
         if session is None or is_childs(console, head.address):
             return ""
         try:
-            language = first_language(console.household(), console.store)
+            language = first_language(console.household(), console.store, console.config.languages)
         except GuardianError as error:  # the page itself tells what is wrong
             log.debug("event=no-hints error=%r", str(error))
             return ""
@@ -134,7 +134,7 @@ def _find_session(console: Console, head: Head) -> accounts.Session | None:
     secret = read_cookie(head)
     if not secret:
         return None
-    return accounts.find_session(console.store, accounts.hash_secret(secret), time.time(), note=False)
+    return accounts.find_session(console.store, accounts.hash_secret(secret), tell_time(), note=False)
 
 
 def _read_built(folder: str) -> dict[str, Built]:

@@ -17,9 +17,12 @@ from typing import Any
 import h11
 
 from guardian.allocator import return_large_blocks
+from guardian.clock import State
 from guardian.config import Config, Endpoint, load_config
 from guardian.errors import GuardianError
+from guardian.interfaces import Following, fit_to_interfaces, list_absent
 from guardian.store.accounts import is_claimed
+from guardian.supervisor import Nobody, Supervisor
 from guardian.web.app import ENDLESS, MAX_HEAD_BYTES, Application
 from guardian.web.certificate import certificate_files
 from guardian.web.claim import make_claim_code
@@ -41,6 +44,7 @@ STOP_SECONDS = 1
 BACKLOG = 64
 UNHEARD_MILLISECONDS = 30_000
 TICK_SECONDS = 1.0
+CLOCK_SECONDS, CLOCK_SECONDS_UNSET = 10.0, 2.0  # between two looks at the gateway's clock
 
 
 class Connection(H11Protocol):
@@ -137,10 +141,14 @@ class Connection(H11Protocol):
 class Server(UvicornServer):
     """uvicorn's server, which the process stops and watches itself."""
 
-    def __init__(self, config: ServerConfig) -> None:
+    def __init__(self, config: ServerConfig, endpoints: tuple[Endpoint, ...] = ()) -> None:
+        """`endpoints` are those of the sockets that it is started with."""
         super().__init__(config)
+        self._endpoints = endpoints
+        self._open: dict[Endpoint, asyncio.Server] = {}
         self._wake = asyncio.Event()
         self._handshakes = Handshakes()
+        self.on_started: Callable[[], None] = lambda: None  # called once, when connections are answered
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen; with TLS every connection begins with a handshake that is counted."""
@@ -158,6 +166,36 @@ class Server(UvicornServer):
         if context is not None:
             self.config.ssl, self.config.http_protocol_class = None, make_encrypted  # type: ignore[assignment]
         await super().startup(sockets)
+        if self._endpoints:  # the desk's server has sockets of its own, and follows nothing
+            self._open = dict(zip(self._endpoints, self.servers, strict=True))
+
+    async def follow(self, endpoints: tuple[Endpoint, ...]) -> bool:
+        """Listen on these from now on; return whether all could be opened. What cannot be is logged."""
+        if not self.started or self.should_exit:
+            return False
+        for endpoint in [endpoint for endpoint in self._open if endpoint not in endpoints]:
+            server = self._open.pop(endpoint)
+            server.close()  # connections that it has taken go on
+            self.servers.remove(server)
+        is_whole = True
+        for endpoint in [endpoint for endpoint in endpoints if endpoint not in self._open]:
+            try:
+                (listening,) = open_sockets((endpoint,))
+            except GuardianError as error:
+                log.warning("event=address-not-used error=%r", str(error))
+                is_whole = False
+                continue
+            loop = asyncio.get_running_loop()
+            server = await loop.create_server(self._make_connection, sock=listening, backlog=BACKLOG)
+            self._open[endpoint] = server
+            self.servers.append(server)
+        return is_whole
+
+    def _make_connection(self) -> asyncio.Protocol:
+        """What uvicorn makes for each caller, behind the handshake where there is one."""
+        return self.config.http_protocol_class(  # type: ignore[call-arg]
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
 
     def stop(self) -> None:
         """Ask it to end. Who is still sending a body, or has not got through the door, is not waited for."""
@@ -170,6 +208,7 @@ class Server(UvicornServer):
 
     async def main_loop(self) -> None:
         """Tick once a second until told to stop."""
+        self.on_started()
         while not await self.on_tick(0):
             now = time.monotonic()
             for connection in list(self.server_state.connections):
@@ -187,15 +226,21 @@ class Server(UvicornServer):
 class Process:
     """One console. `run` serves until SIGTERM, SIGINT or `stop`; SIGHUP reads the settings again."""
 
-    def __init__(self, config: Config, config_path: str, offline: bool = False) -> None:
+    def __init__(
+        self, config: Config, config_path: str, offline: bool = False, supervisor: Supervisor | None = None
+    ) -> None:
         """`offline`: the hotline's feed is not looked at. Raises ConfigError for settings that cannot be used."""
-        self.console = Console(config, config_path)
+        self._supervisor = supervisor or Nobody()
+        self._written = config  # with interfaces where the console has the addresses that they have by now
+        self.console = Console(fit_to_interfaces(config), config_path)
+        self._following = Following(self._follow_addresses)
         self.app = Application(self.console)
         self._delivery = Delivery(self.console)
         self._offline = offline
         self._feed: FeedWatch | None = None
         self._server: Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._clock: asyncio.Task[None] | None = None
 
     async def run(self, on_ready: Callable[[], None] = lambda: None) -> None:
         """Serve from start to end; `on_ready` is called when it listens. Raises GuardianError when it cannot."""
@@ -203,9 +248,11 @@ class Process:
         config = self.console.config
         if not is_claimed(self.console.store):
             make_claim_code(config)
-        sockets = open_sockets(config.web.listen)
+        endpoints = config.web.listen
+        sockets = open_sockets(endpoints)
         try:
-            self._server = Server(self._settings(config))
+            self._server = Server(self._settings(config), endpoints)
+            self._server.on_started = on_ready
             loop = asyncio.get_running_loop()
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, self.stop)
@@ -213,9 +260,16 @@ class Process:
             self.console.events.start(loop, config.control.socket)
             self._delivery.start()
             self._watch_feed(config)
+            self._clock = loop.create_task(self._watch_clock())
             log.info("event=started listen=%s https=%s", ",".join(map(str, config.web.listen)), config.web.tls.enabled)
+            self._tell_absent()
+            self._following.start()
             await self._server.serve(sockets)
         finally:
+            if self._clock is not None:
+                self._clock.cancel()
+                await asyncio.gather(self._clock, return_exceptions=True)
+            await self._following.close()
             for endpoint in sockets:
                 endpoint.close()
             self.app.close()
@@ -225,11 +279,19 @@ class Process:
 
     def stop(self) -> None:
         """Ask `run` to end: event streams end at once, other answers within a second."""
+        self._supervisor.stopping()
         self.console.events.stop()
         self.app.stop()
         self.console.errands.close()  # a person waits for one up to 20 seconds
         if self._server is not None:
             self._server.stop()
+
+    async def _watch_clock(self) -> None:
+        """Follow the gateway's clock: closely while it is not set."""
+        while True:
+            await asyncio.get_running_loop().run_in_executor(None, self.console.look_at_clock)
+            is_set = self.console.clock is State.SET
+            await asyncio.sleep(CLOCK_SECONDS if is_set else CLOCK_SECONDS_UNSET)
 
     def _watch_feed(self, config: Config) -> None:
         """Keep the hotline's feed fresh, where there is one."""
@@ -266,14 +328,37 @@ class Process:
             ssl_context_factory=_make_tls if certificate else None,
         )
 
+    async def _follow_addresses(self) -> bool:
+        """Listen where the machine's interfaces are by now; return whether all is well. Raises OSError."""
+        config = fit_to_interfaces(self._written)
+        is_moved, self.console.config = config != self.console.config, config
+        is_whole = self._server is None or await self._server.follow(config.web.listen)
+        if is_moved:
+            self.app.reload()
+            log.info("event=addresses-changed listen=%s", ",".join(map(str, config.web.listen)))
+            self._tell_absent()
+        return is_whole
+
+    def _tell_absent(self) -> None:
+        absent = list_absent(self._written.web.listen)
+        if absent:
+            log.warning("event=no-address interfaces=%s action=wait", ",".join(absent))
+
     def _on_hangup(self) -> None:
-        task = asyncio.get_running_loop().create_task(self._reload())
+        task = asyncio.get_running_loop().create_task(self._reload_by_signal())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    async def _reload_by_signal(self) -> None:
+        self._supervisor.reloading()
+        try:
+            await self._reload()
+        finally:
+            self._supervisor.ready()
+
     async def _reload(self) -> None:
         """Read the settings again; wrong ones, and those that need a new start, change nothing."""
-        before = self.console.config
+        before = self._written
         try:
             config = await asyncio.get_running_loop().run_in_executor(None, load_config, self.console.config_path)
             fixed = [
@@ -291,7 +376,7 @@ class Process:
         except GuardianError as error:
             log.error("event=reload-refused error=%r running=as-before", str(error))
             return
-        self.console.config = config
+        self._written, self.console.config = config, fit_to_interfaces(config)
         self.app.reload()
         if config.hotline != before.hotline:
             await self._leave_feed()

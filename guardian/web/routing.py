@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import msgspec
 
 from guardian.errors import ConfigError, GuardianError, TextError
+from guardian.store.database import FULL, READ_ONLY, find_storage_trouble
 from guardian.store.settings import ConflictError
 from guardian.web.shapes.common import FieldProblem, Problem
 
@@ -82,6 +83,12 @@ def explain_error(error: GuardianError) -> Problem:
         return Problem(409, "conflict", "somebody else has changed it meanwhile", str(error))
     if isinstance(error, ConfigError):
         if isinstance(error.__cause__, sqlite3.Error | OSError):  # nothing that was sent is wrong: the file is
+            if find_storage_trouble(error.__cause__) == FULL:
+                return Problem(503, "storage-full", "the box has no room left to save this", str(error), retry_after=60)
+            if find_storage_trouble(error.__cause__) == READ_ONLY:
+                return Problem(
+                    503, "storage-read-only", "the box cannot write to its storage", str(error), retry_after=60
+                )
             return Problem(503, "not-now", "this cannot be done now", str(error), retry_after=5)
         problems = [FieldProblem(problem.where, problem.message) for problem in error.problems]
         return Problem(422, "not-valid", "some of it cannot be used", str(error), problems)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
@@ -14,6 +15,7 @@ from guardian.blockpage import BlockInfo, BlockPage, DeviceInfo, LegalNotice, Pa
 from guardian.blockpage.server import MAX_CONNECTIONS_PER_CLIENT
 from guardian.config import Endpoint
 from guardian.policy.model import Reason
+from tests.gateway.product import free_port
 
 Block = Callable[..., BlockInfo]
 Serve = Callable[[Callable[[Endpoint], Awaitable[None]]], None]
@@ -332,5 +334,54 @@ def test_a_composed_page_leads_to_the_console_as_well(asked: Asked, settings: Pa
         assert link not in await page.compose(info, "casino.example", "127.0.0.9", with_body=False)
         console.close()
         await console.wait_closed()
+
+    asyncio.run(main())
+
+
+def test_only_offered_languages_are_spoken(asked: Asked, settings: PageSettings) -> None:
+    """Neither the browser's wish nor a profile's old choice brings back what the provider does not offer."""
+    settings = replace(settings, language="ro", languages=("ro", "en"))
+
+    async def main() -> None:
+        page = BlockPage([LOOPBACK], asked.explain, asked.describe, settings)
+        await page.start()
+        for host, wish, expected in (
+            ("casino.example", b"ru", b"ro"),
+            ("casino.example", b"ru, en", b"en"),
+            ("russian.example", b"en", b"en"),
+        ):
+            head = b"GET / HTTP/1.1\r\nHost: " + host.encode() + b"\r\nAccept-Language: " + wish + b"\r\n\r\n"
+            answer = await exchange(page.addresses[0], head)
+            assert b"Content-Language: " + expected in answer
+        info = asked.explain("127.0.0.1", "russian.example")
+        assert info is not None
+        assert b"Content-Language: ro" in await page.compose(info, "russian.example", "127.0.0.1")
+        await page.close()
+
+    asyncio.run(main())
+
+
+def test_it_follows_the_addresses_of_the_machine(asked: Asked, settings: PageSettings) -> None:
+    async def main() -> None:
+        first, second = Endpoint("127.0.0.1", free_port()), Endpoint("127.0.0.2", free_port())
+        page = BlockPage([first], asked.explain, asked.describe, settings)
+        await page.start()
+        _, kept = await asyncio.open_connection(*first)
+        assert await page.follow([second])
+        assert page.addresses == (second,)
+        with pytest.raises(OSError):
+            await asyncio.open_connection(*first)
+        assert b"HTTP/1.1" in await exchange(second, b"GET / HTTP/1.1\r\nHost: x.example\r\n\r\n")
+        kept.close()
+        with socket.socket() as other:
+            other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            other.bind(first)
+            other.listen()
+            assert not await page.follow([first, second])  # taken: the other one goes on
+            assert page.addresses == (second,)
+        assert await page.follow([first, second])
+        assert set(page.addresses) == {first, second}
+        assert await page.follow([]) and page.addresses == ()
+        await page.close()
 
     asyncio.run(main())

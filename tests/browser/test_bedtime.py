@@ -15,9 +15,9 @@ SITE = "http://www.open.example/"
 
 
 def wait_for(story: Story, *, open: bool) -> Fetched:
-    """Fetch until the tablet is online, or not."""
+    """Fetch until the tablet is online, or is told that it is not; a fetch that runs meanwhile is cut."""
     deadline = time.monotonic() + 10
-    while (found := story.world.tablet.fetch(SITE)).ok is not open:
+    while (found := story.world.tablet.fetch(SITE)).ok is not open or found.status == 0:
         assert time.monotonic() < deadline, found
         time.sleep(0.2)
     return found

@@ -59,10 +59,12 @@ def alerts(
     now: float = NOW,
     history_error: str = "",
     feed: FeedHealth | None = None,
+    storage: str = "",
 ) -> list[Alert]:
     attempts = tuple(fact for fact in facts if isinstance(fact, Attempt))
     blocks = tuple(fact for fact in facts if isinstance(fact, DayOfBlocks))
-    return make_alerts(home, Observed(status, attempts, blocks, hosts, history_error, feed), fetch_hours, now)
+    seen = Observed(status, attempts, blocks, hosts, history_error, feed, storage=storage)
+    return make_alerts(home, seen, fetch_hours, now)
 
 
 def only(*facts: Attempt | DayOfBlocks, **more: Any) -> Alert:
@@ -211,6 +213,14 @@ def test_a_history_that_is_off(history: dict[str, Any]) -> None:
     assert only(status=HEALTHY, history_error="no such file").kind == "history-off"
 
 
+@pytest.mark.parametrize(("why", "priority"), [("full", "normal"), ("read-only", "normal"), ("settings", "high")])
+def test_a_box_that_cannot_save_or_read(why: str, priority: str) -> None:
+    found = only(status=HEALTHY, storage=why)
+    assert (found.kind, found.of, found.priority, found.action) == ("storage", why, priority, AlertAction("check"))
+    assert found.id == f"storage:{DAY}:{why}"
+    assert {alert.kind for alert in alerts(status=None, storage=why)} == {"storage", "gateway-down"}
+
+
 def test_lists_that_are_stale() -> None:
     lists = {"created": NOW - 72 * 3600, "error": "", "addresses": {"error": ""}}
     found = only(status=HEALTHY | {"lists": lists})
@@ -256,6 +266,19 @@ def test_what_was_refused_is_told_when_it_is_met_again(code: str, told: bool) ->
 def test_a_feed_that_is_well_or_is_not_there() -> None:
     assert alerts(feed=None) == alerts(feed=FeedHealth(OK, age=0.0, since=NOW)) == []
     assert alerts(feed=FeedHealth(OK, "offline", "why", False, True, NOW - 86400, 86400.0)) == []
+
+
+def test_software_that_is_behind() -> None:
+    """A notice on the page: whoever signs a feed can have no home's phone ring with it, nor nag day after day."""
+    seen = Observed(HEALTHY, asked_version="9.1")
+    (found,) = make_alerts(HOME, seen, 24, NOW)
+    assert (found.id, found.kind, found.of, found.priority, found.action) == (
+        "software-old:9.1", "software-old", "9.1", "low", AlertAction("check"),
+    )  # fmt: skip
+    (tomorrow,) = make_alerts(HOME, seen, 24, NOW + 3600)
+    assert tomorrow.id == found.id and without_dismissed([tomorrow], {found.id: 1}) == []
+    (newer,) = make_alerts(HOME, seen._replace(asked_version="9.2"), 24, NOW)
+    assert without_dismissed([newer], {found.id: 1}) == [newer]
 
 
 def test_a_box_that_was_off_for_a_week_has_an_hour_to_look() -> None:

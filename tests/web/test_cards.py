@@ -55,6 +55,16 @@ def test_asleep_until_the_morning_and_offline_for_homework() -> None:
     assert (homework.state, homework.of, homework.until) == ("offline", "homework", at(f"{MONDAY} 16:00"))
 
 
+def test_what_has_hours_or_minutes_waits_for_the_time() -> None:
+    now = at(f"{MONDAY} 12:00")
+    policy = replace(make_policy(make_household(ANA)), clock_unset=True)
+    assert find_standing(policy, ANA, True, now) == ("no-clock", "", None, None)
+    free = Profile("ana", "Ana")
+    assert find_standing(policy, free, True, now).state == "online"
+    paused = replace(ANA, paused_until=FOREVER)
+    assert find_standing(policy, paused, True, now).state == "paused"
+
+
 def test_from_one_window_into_the_next() -> None:
     child = replace(ANA, schedule=Schedule((HOMEWORK, Window(DAILY, 16 * 60, 18 * 60, "sport"))))
     found = find_standing(make_policy(make_household(child)), child, True, at(f"{MONDAY} 15:30"))

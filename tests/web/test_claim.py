@@ -87,12 +87,15 @@ def test_a_label_that_is_none(config: Config, tmp_path: Path, content: str) -> N
     with pytest.raises(ConfigError):
         is_claim_code(config, "")
     config = replace(config, web=replace(config.web, claim_code=str(tmp_path / "missing")))
-    with pytest.raises(ConfigError, match="missing"):
+    with pytest.raises(ConfigError, match="missing: the code of the box's label is not there: write it into this file"):
         make_claim_code(config)
 
 
 def test_an_empty_file_of_our_own_is_no_code(config: Config) -> None:
-    """A disk that was full, or somebody who emptied it: then nobody can claim, instead of everybody."""
-    Path(claim_path(config)).write_text("")
-    with pytest.raises(ConfigError):
-        is_claim_code(config, "")
+    """A disk that was full, or somebody who emptied it: it is put aside, and the box has another code, not none."""
+    for damaged in ("", "ABC", "abcdefghjk", "\0" * 10, "\xff" * 10):
+        Path(claim_path(config)).write_bytes(damaged.encode("latin-1"))
+        assert not is_claim_code(config, "") and not is_claim_code(config, damaged)
+        assert is_claim_code(config, make_claim_code(config))
+        assert Path(f"{claim_path(config)}.damaged").read_bytes() == damaged.encode("latin-1")
+        forget_claim_code(config)

@@ -152,6 +152,31 @@ def test_a_feed_that_somebody_forges_until_it_is_honest_again(seen: Seen, home: 
     assert seen.alerts() == [] and seen.feed().state == "ok"
 
 
+def test_a_minimum_is_shown_everywhere_and_does_nothing_else(seen: Seen, home: Home) -> None:
+    """The highest version there is: it is enforced as before, no check fails, nobody is sent a letter."""
+    maker = home.maker
+    maker.minimum_version = "99999.0"
+    maker.publish_feed()
+    maker.next([*NAMES, "listed-5.example"])
+    assert seen.sync() == 0
+    assert CENSORED in extended_errors(seen.gateway.ask("listed-5.example")), "newer lists come all the same"
+    assert (seen.feed().state, seen.feed().needs_update) == ("ok", True)
+    found = [each for each in seen.api("GET", "/alerts").alerts if each.kind == "software-old"]
+    assert [(each.of, each.priority) for each in found] == [("99999.0", "low")]
+    assert not any(each.kind == "software-old" for each in collect_news(seen.api.console, time.time()).alerts)
+    assert "it asks for Guardian 99999.0 or newer" in seen.gateway.run("status").stdout
+    health = json.loads(seen.gateway.run("status", "--health").stdout)
+    assert (health["needs_update"], health["minimum_version"]) == (True, "99999.0")
+    assert not any(problem.startswith("feed") for problem in health["problems"])
+    levels = seen.check()
+    assert ("warn", "the hotline asks for Guardian 99999.0 or newer") in levels
+    assert {level for level, _ in levels} == {"ok", "warn"}
+    maker.minimum_version = ""
+    maker.publish_feed()
+    maker.publish_online()
+    assert seen.sync() == 0 and not seen.feed().needs_update
+
+
 def test_a_gateway_that_does_not_have_it(seen: Seen, home: Home) -> None:
     state = load_state(feed_folder(home.folder / "state"))
     assert state is not None

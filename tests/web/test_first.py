@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from guardian.config import LANGUAGES
 from guardian.errors import TextError
 from guardian.home import is_open_household, open_household
 from guardian.policy.model import Device, Profile
-from guardian.web.first import ADULTS, find_timezone, is_timezone, make_first_household
+from guardian.store.console import ConsoleStore
+from guardian.web.first import ADULTS, find_timezone, first_language, is_timezone, make_first_household
 
 CHILD = Profile("ana", "Ana", "7-9")
 
@@ -67,3 +69,14 @@ def test_find_timezone(tmp_path: Path) -> None:
 def test_is_timezone() -> None:
     assert is_timezone("Europe/Kyiv")
     assert not any(map(is_timezone, ("", " ", "Europe/Kyiv\n", "../../etc/passwd", "/etc/localtime", "x" * 500)))
+
+
+def test_the_language_of_the_first_visit(tmp_path: Path) -> None:
+    """What the first parent chose, else the home's, and never one that is not offered."""
+    store = ConsoleStore(str(tmp_path / "console.db"))
+    box = open_household("ro")
+    assert first_language(box, store, LANGUAGES) == "ro"
+    assert first_language(box, store, ("ru", "en")) == "ru"
+    store.set_option("first_language", "en")
+    assert first_language(box, store, LANGUAGES) == "en"
+    assert first_language(box, store, ("ru", "ro")) == "ru"

@@ -37,6 +37,8 @@ KINDS = (
     "gateway-down",
     "history-off",
     "helpline-blocked",
+    "storage",
+    "software-old",
 )
 MAC = "02:00:5e:10:00:01"
 

@@ -198,14 +198,15 @@ def with_feed(tmp_path: Path, state: FeedState | None) -> Console:
 
 FEED = FeedState(
     url="http://127.0.0.1:1/", name="Hotline of Tests", checked=NOW - 60, succeeded=NOW - 60, version=9,
-    expires=NOW + 86400, accepted=NOW - 60, needs_update=True, test_name="feed-test.example",
+    expires=NOW + 86400, accepted=NOW - 60, minimum_version="9.1", test_name="feed-test.example",
     lists={"list-a": ListState(4, 5012, 9, NOW - 7200, NOW - 3600), "list-b": ListState(code="growth", error="why")},
 )  # fmt: skip
 
 
 def test_without_a_feed_nothing_is_told(console: Console) -> None:
     assert make_state(console, None, NOW).feed is None
-    assert observe(console, console.household(), None, 1, NOW).feed is None
+    seen = observe(console, console.household(), None, 1, NOW)
+    assert (seen.feed, seen.asked_version) == (None, "")
 
 
 def test_a_feed_is_told_without_its_test_name(tmp_path: Path) -> None:
@@ -216,6 +217,7 @@ def test_a_feed_is_told_without_its_test_name(tmp_path: Path) -> None:
     )  # fmt: skip
     seen = observe(console, console.household(), None, 1, NOW).feed
     assert seen is not None and seen.state == "refused"
+    assert observe(console, console.household(), None, 1, NOW).asked_version == "9.1"
     assert "feed-test" not in repr(make_state(console, None, NOW)) + repr(seen)
 
 

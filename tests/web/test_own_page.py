@@ -82,6 +82,13 @@ def test_the_rules_of_this_child() -> None:
     assert (request.site, request.answered_by, request.note) == ("a.example", "Mama", "ok")
 
 
+def test_a_page_always_has_a_language_that_is_offered() -> None:
+    assert (page().home_language, page().languages) == ("ro", ["ro", "ru", "en"])
+    found = make_child_page(policy(), TABLET, [], True, "", NOON, ("en", "ru"))
+    assert (found.language, found.home_language) == ("ru", "en")
+    assert make_child_page(policy(), TABLET, [], True, "", NOON, ("en",)).language == ""
+
+
 def test_today_is_cut_at_midnight_and_knows_the_exceptions() -> None:
     assert page().rules.today == [ShownWindow([], 0, 420), ShownWindow([], 1260, 1440)]
     free = replace(ANA, schedule=Schedule((NIGHT,), (DayException(date(2026, 11, 23), ()),)))

@@ -38,6 +38,18 @@ def test_a_broken_file_is_not_the_callers_fault() -> None:
     assert (problem.status, problem.code) == (503, "not-now") and problem.retry_after
 
 
+@pytest.mark.parametrize(("number", "code"), [(28, "storage-full"), (30, "storage-read-only"), (13, "not-now")])
+def test_a_disk_that_takes_nothing_is_said_to_be_so(number: int, code: str) -> None:
+    try:
+        try:
+            raise OSError(number, "x")
+        except OSError as cause:
+            raise ConfigError([Problem("settings.db", "the settings cannot be used")]) from cause
+    except ConfigError as error:
+        problem = explain_error(error)
+    assert (problem.status, problem.code) == (503, code) and problem.title
+
+
 @pytest.mark.parametrize(
     ("raw", "status"),
     [

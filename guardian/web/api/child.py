@@ -21,7 +21,8 @@ def show_child_page(call: Call[None]) -> ChildPage:
     requests = [] if device is None else list_requests(console.store, now, device.profile, MOST_REQUESTS)
     recent = sorted((found for found in requests if found.asked > now - SHOWN_SECONDS), key=lambda found: -found.asked)
     may_ask = device is not None and can_ask(console.store, device.profile, now)
-    return make_child_page(policy, device, recent, may_ask, call.query.language or "", now)
+    offered = console.config.languages
+    return make_child_page(policy, device, recent, may_ask, call.query.language or "", now, offered)
 
 
 def ask_parents(call: Call[Ask]) -> ChildRequest:

@@ -93,7 +93,7 @@ def restore_backup(call: Call[str]) -> Household:
     """Put a household file in force, in place of all that was set. Raises ConfigError with the lines that are wrong."""
     household = decode_household(call.body, BACKUP, call.console.catalogue)
     entry = Entry(call.caller.who, "household restored from a file", "restored")
-    call.console.edit(entry, lambda _: household, call.if_match)
+    call.console.restore(entry, household, call.if_match)
     return get_household(call)  # type: ignore[arg-type]
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from starlette.responses import Response
 
+from guardian.clock import tell_time
 from guardian.store import accounts
 from guardian.web.access import ROLE_SCOPES, Caller
 from guardian.web.events import FullError, Subscription
@@ -85,7 +86,7 @@ async def tell(console: Console, caller: Caller, subscription: Subscription) -> 
     while (events := await subscription.take(HEARTBEAT_SECONDS)) is not None:
         if subscription.is_doubtful or time.monotonic() - checked >= CHECK_SECONDS:
             subscription.is_doubtful, checked = False, time.monotonic()
-            if not await asyncio.to_thread(may_listen, console, caller, time.time()):
+            if not await asyncio.to_thread(may_listen, console, caller, tell_time()):
                 return
         yield b"".join(events) or b":\n\n"
 

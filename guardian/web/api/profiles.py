@@ -279,6 +279,8 @@ def _name_cause(decision: Decision) -> str:
             return cause.partition(" ")[2]  # block example.com
         case Reason.MINUTES:  # minutes:90 and minutes:week:600 are those of all use
             return "" if cause.isdigit() or cause.startswith("week:") else cause
+        case Reason.CLOCK:
+            return "" if cause == "unset" else cause
         case Reason.SCHEDULE | Reason.PAUSE | Reason.BYPASS | Reason.SERVICE | Reason.CATEGORY:
             return cause
         case _:

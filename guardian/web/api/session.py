@@ -51,9 +51,11 @@ def read_start(call: Call[None]) -> Start:
     return Start(
         claimed=accounts.is_claimed(console.store),
         version=__version__,
-        language=cast(Language, first_language(household, console.store)),
+        language=cast(Language, first_language(household, console.store, console.config.languages)),
         timezone=timezone,
         login_allowed=not is_childs(console, call.caller.address),
+        languages=list(cast(tuple[Language, ...], console.config.languages)),
+        provider=console.config.provider,
         support=console.config.block.support,
         encrypted=call.encrypted,
     )

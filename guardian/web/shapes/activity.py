@@ -11,9 +11,18 @@ from guardian.web.shapes.household import Text, Visibility
 
 MOST_ALERTS = 200  # that are shown, or put away, at once
 AlertKind = Literal[
-    "bypass", "new-device", "burst", "lists-stale", "feed-stale", "gateway-down", "history-off", "helpline-blocked"
+    "bypass",
+    "new-device",
+    "burst",
+    "lists-stale",
+    "feed-stale",
+    "gateway-down",
+    "history-off",
+    "helpline-blocked",
+    "storage",
+    "software-old",
 ]
-State = Literal["online", "away", "asleep", "offline", "paused", "used-up"]
+State = Literal["online", "away", "asleep", "offline", "paused", "used-up", "no-clock"]
 
 
 class Allowance(Struct):
@@ -68,7 +77,7 @@ class AlertAction(Struct):
 class Alert(Struct):
     """Grouped: one line for all that one device tried in one way on one day. `of` is a category, service or kind.
 
-    Of `feed-stale`, `of` is why: `refused`, `offline`, `clock` or `behind`.
+    Of `feed-stale`, `of` is why: `refused`, `offline`, `clock` or `behind`; of `software-old` the version asked for.
     """
 
     id: str
@@ -129,6 +138,7 @@ class HotlineFeed(Struct):
 class GatewayState(Struct):
     """Whether the home is protected, in a few facts."""
 
+    now: Moment  # by the box
     running: bool
     version: str
     started: Moment | None
@@ -138,6 +148,9 @@ class GatewayState(Struct):
     lists_error: str
     mandatory_today: int  # blocked by law today, in the whole home: no name, no device, no person
     feed: HotlineFeed | None = None  # None where the provider has set none
+    provider_lists: list[str] = []  # of names that the provider blocks in every home; parents cannot switch them off
+    # waiting: the box does not know the time yet; by-memory: it never came, docs/adr/0022
+    clock: Literal["set", "waiting", "by-memory"] = "set"
 
 
 class Home(Struct):

@@ -107,6 +107,8 @@ class ChildPage(Struct):
     name: str  # of the profile
     device: str
     language: Literal["", "ro", "ru", "en"]
+    languages: list[Language]  # that the page offers
+    home_language: Language  # for who has chosen none, and whose browser wishes none of them
     timezone: str
     now: Moment
     state: State

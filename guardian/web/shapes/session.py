@@ -23,6 +23,8 @@ class Start(Struct):
     language: Language
     timezone: str  # the household's, or a guess
     login_allowed: bool  # False on a child's device, unless the parents allow it
+    languages: list[Language]  # that pages offer, the provider's first choice first
+    provider: str  # who gave the box, or ""
     support: str  # an ISP's contact line, or ""
     encrypted: bool  # the page came over HTTPS
 

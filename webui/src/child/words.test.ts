@@ -13,7 +13,7 @@ import { explainKindly, tellNext, tellNow } from './words'
 const ALL = { en, ro, ru }
 const NOW = Date.parse('2026-11-22T20:00:00Z') / 1000
 const used: Allowance = { of: '', used_today: 60, limit_today: 60, used_week: 60, limit_week: 600, left: 0 }
-const STATES: ChildPage['state'][] = ['online', 'away', 'asleep', 'offline', 'paused', 'used-up']
+const STATES: ChildPage['state'][] = ['online', 'away', 'asleep', 'offline', 'paused', 'used-up', 'no-clock']
 const page = (state: ChildPage['state'], of = '', until: number | null = null, allowances: Allowance[] = []) => ({
   state, of, until, allowances, now: NOW,
 }) // prettier-ignore
@@ -31,6 +31,7 @@ describe('tellNow', () => {
     [page('offline', 'homework', NOW + 1800), 'It is homework time. The internet waits for you until 20:30.'],
     [page('offline', 'Piano', NOW + 1800), 'The internet rests until 20:30 (Piano).'],
     [page('paused'), 'Your parents paused the internet until a parent switches it on again.'],
+    [page('no-clock'), 'This box does not know yet what time it is. Usually that takes a minute.'],
     [page('used-up', '', null, [used]), 'Your minutes of today are over. New ones come tomorrow.'],
     [page('used-up', '', null, [{ ...used, used_week: 600 }]), 'Your minutes of this week are over. New ones come on Monday.'],
   ])('%o', (now, words) => expect(tellNow(now)).toBe(words))

@@ -23,6 +23,8 @@ export function tellNow(page: Now): string {
       return t('child.now_paused', { until: end })
     case 'used-up':
       return t(endsTheWeek(page.allowances) ? 'child.now_used_up_week' : 'child.now_used_up')
+    case 'no-clock':
+      return t('child.now_no_clock')
     default:
       return t('child.now_open')
   }

@@ -9,7 +9,18 @@ export type Values = Record<string, string | number>
 
 // Replaced as a whole (`raw`): to watch each of a thousand texts costs a slow phone more than to show them.
 let spoken = $state.raw<{ language: Language; texts: Catalogue }>({ language: 'en', texts: {} })
+// What the box offers: a provider may give its boxes fewer languages.
+let offered = $state.raw<readonly Language[]>(LANGUAGES)
 let timezone = $state.raw<string | undefined>()
+
+/** The languages that may be chosen, the provider's first choice first; `kept` is one that is set already. */
+export function offeredLanguages(kept: Language | '' = ''): readonly Language[] {
+  return kept && !offered.includes(kept) ? [...offered, kept] : offered
+}
+
+export function offerLanguages(languages: readonly Language[]): void {
+  if (languages.length) offered = languages
+}
 
 export function language(): Language {
   return spoken.language

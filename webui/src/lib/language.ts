@@ -1,6 +1,6 @@
 /** Which language the page speaks: what the person chose here, else the home's, at the first visit the browser's wish. */
 
-import { LANGUAGES, use, type Catalogue, type Language } from './i18n.svelte'
+import { offeredLanguages, use, type Catalogue, type Language } from './i18n.svelte'
 
 const REMEMBERED = 'guardian.language' // chosen by the person
 const SPOKEN = 'guardian.spoken' // whoever chose it
@@ -15,7 +15,7 @@ const CATALOGUES: Record<Language, () => Promise<{ default: Catalogue }>> = {
 export const LANGUAGE_NAMES: Record<Language, string> = { ro: 'Română', ru: 'Русский', en: 'English' }
 
 function isLanguage(word: string | null): word is Language {
-  return (LANGUAGES as readonly (string | null)[]).includes(word)
+  return (offeredLanguages() as readonly (string | null)[]).includes(word)
 }
 
 /** The language that was chosen in this browser, or null. */

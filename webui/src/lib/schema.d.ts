@@ -906,7 +906,7 @@ export interface components {
             age_band: "" | "0-6" | "10-12" | "13-15" | "16-17" | "7-9";
             filtered: boolean;
             /** @enum {unknown} */
-            state: "asleep" | "away" | "offline" | "online" | "paused" | "used-up";
+            state: "asleep" | "away" | "no-clock" | "offline" | "online" | "paused" | "used-up";
             of: string;
             until: number | null;
             next: components["schemas"]["Next"] | null;
@@ -928,12 +928,12 @@ export interface components {
          * Alert
          * @description Grouped: one line for all that one device tried in one way on one day. `of` is a category, service or kind.
          *
-         *         Of `feed-stale`, `of` is why: `refused`, `offline`, `clock` or `behind`.
+         *         Of `feed-stale`, `of` is why: `refused`, `offline`, `clock` or `behind`; of `software-old` the version asked for.
          */
         Alert: {
             id: string;
             /** @enum {unknown} */
-            kind: "burst" | "bypass" | "feed-stale" | "gateway-down" | "helpline-blocked" | "history-off" | "lists-stale" | "new-device";
+            kind: "burst" | "bypass" | "feed-stale" | "gateway-down" | "helpline-blocked" | "history-off" | "lists-stale" | "new-device" | "software-old" | "storage";
             /** @enum {unknown} */
             priority: "high" | "low" | "normal";
             /** @description a local date */
@@ -1001,6 +1001,8 @@ export interface components {
          * @description Whether the home is protected, in a few facts.
          */
         GatewayState: {
+            /** @description epoch seconds */
+            now: number;
             running: boolean;
             version: string;
             started: number | null;
@@ -1011,6 +1013,13 @@ export interface components {
             mandatory_today: number;
             /** @default null */
             feed: components["schemas"]["HotlineFeed"] | null;
+            /** @default [] */
+            provider_lists: string[];
+            /**
+             * @default set
+             * @enum {unknown}
+             */
+            clock: "by-memory" | "set" | "waiting";
         };
         /** Home */
         Home: {
@@ -1644,11 +1653,14 @@ export interface components {
             device: string;
             /** @enum {unknown} */
             language: "" | "en" | "ro" | "ru";
+            languages: ("en" | "ro" | "ru")[];
+            /** @enum {unknown} */
+            home_language: "en" | "ro" | "ru";
             timezone: string;
             /** @description epoch seconds */
             now: number;
             /** @enum {unknown} */
-            state: "asleep" | "away" | "offline" | "online" | "paused" | "used-up";
+            state: "asleep" | "away" | "no-clock" | "offline" | "online" | "paused" | "used-up";
             of: string;
             until: number | null;
             next: components["schemas"]["Next"] | null;
@@ -1709,6 +1721,8 @@ export interface components {
             language: "en" | "ro" | "ru";
             timezone: string;
             login_allowed: boolean;
+            languages: ("en" | "ro" | "ru")[];
+            provider: string;
             support: string;
             encrypted: boolean;
         };

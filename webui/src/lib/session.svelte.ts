@@ -1,6 +1,7 @@
 /** Who is signed in. */
 
 import { ApiError, get, remove, setCsrf, setSignedOutHandler } from './api'
+import { offerLanguages } from './i18n.svelte'
 import type { Session, Start } from './schema'
 
 const state = $state<{ start: Start | null; session: Session | null }>({ start: null, session: null })
@@ -59,5 +60,6 @@ export async function loadSession(): Promise<void> {
   const [start, session] = await Promise.all([get<Start>('/start'), findSession()])
   if (session) signIn(session)
   else forget()
+  offerLanguages(start.languages)
   state.start = start
 }

@@ -85,7 +85,7 @@ export function sayDifference(change: Difference, after: Profile, catalogue: Cat
 
 /** Whether a reason is about the clock, not about the site: then the same is asked once more without it. */
 export function isOfTheClock(reason: string): boolean {
-  return reason === 'pause' || reason === 'schedule' || reason === 'minutes'
+  return reason === 'pause' || reason === 'clock' || reason === 'schedule' || reason === 'minutes'
 }
 
 /** Why a site is open or blocked, in one sentence without the site's name. */

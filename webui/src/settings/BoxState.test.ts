@@ -29,8 +29,8 @@ beforeEach(() => {
   useTimezone('UTC')
   use('en', en)
   answer = {
-    running: true, version: '0.1.0', started: NOW - 9000, flow_filter: true, names: 2000, lists_created: NOW - 9000,
-    lists_error: '', mandatory_today: 0, feed,
+    now: NOW, running: true, version: '0.1.0', started: NOW - 9000, flow_filter: true, names: 2000, lists_created: NOW - 9000,
+    lists_error: '', mandatory_today: 0, feed, provider_lists: [], clock: 'set',
   } // prettier-ignore
   vi.stubGlobal('EventSource', Source)
   vi.stubGlobal('fetch', async () => Response.json(answer))
@@ -68,9 +68,36 @@ it("shows the hotline's list, and what becomes of it when the box tells", async 
   expect(document.body.textContent).not.toContain('up to date')
 })
 
+it("names the provider's lists, which nobody can switch off here", async () => {
+  answer = { ...answer, provider_lists: ['national', '<i>law'] }
+  made = mount(BoxState, { target: document.body })
+  await shows('From your provider')
+  await shows('national, <i>law: closed in every home. This cannot be switched off here.')
+  expect(document.querySelector('i')).toBeNull()
+})
+
+it('says nothing of a provider who gives no list', async () => {
+  made = mount(BoxState, { target: document.body })
+  await shows('Your home is protected')
+  expect(document.body.textContent).not.toContain('provider')
+})
+
 it('says nothing of a hotline where there is no feed', async () => {
   answer = { ...answer, feed: null }
   made = mount(BoxState, { target: document.body })
   await shows('Your home is protected')
   expect(document.body.textContent).not.toContain('hotline')
+})
+
+it('says that the box does not know the time, as long as it does not', async () => {
+  answer = { ...answer, clock: 'waiting' }
+  made = mount(BoxState, { target: document.body })
+  await shows('The box does not know the time yet')
+})
+
+it('says by which time it goes when none comes', async () => {
+  answer = { ...answer, clock: 'by-memory', now: Date.parse('2026-11-20T20:15:00Z') / 1000 }
+  made = mount(BoxState, { target: document.body })
+  await shows('The time does not come')
+  await shows('20:15')
 })

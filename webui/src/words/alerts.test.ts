@@ -11,7 +11,7 @@ import { tellAdvice, tellAlert } from './alerts'
 import { learnNames } from './names.svelte'
 
 const ALL = { en, ro, ru }
-const KINDS: Alert['kind'][] = ['bypass', 'new-device', 'burst', 'lists-stale', 'feed-stale', 'gateway-down', 'history-off', 'helpline-blocked']
+const KINDS: Alert['kind'][] = ['bypass', 'new-device', 'burst', 'lists-stale', 'feed-stale', 'gateway-down', 'history-off', 'helpline-blocked', 'storage', 'software-old']
 const alert: Alert = {
   id: 'x', kind: 'bypass', priority: 'low', day: '2026-11-22', profile: 'ana', device: 'tablet', device_name: 'Tablet', mac: '',
   of: 'vpn', times: 3, first: 1, last: 2, action: { kind: 'ask', target: '' },
@@ -48,6 +48,13 @@ describe.each(Object.keys(ALL) as Language[])('%s', (language) => {
     const { title, about } = tellAlert(stale)
     expect(`${title} ${about} ${tellAdvice(stale)}`).not.toMatch(/alerts\.|\{/)
     expect(tellAdvice(stale) === tellAdvice({ ...stale, of: 'behind' })).toBe(['behind', 'constructor', ''].includes(of))
+  })
+
+  it.each(['full', 'read-only', 'settings'])('tells of a box that cannot save (%s) what to do', (of) => {
+    const storage: Alert = { ...alert, kind: 'storage', of, action: { kind: 'check', target: '' } }
+    const { title, about } = tellAlert(storage)
+    expect(`${title} ${about} ${tellAdvice(storage)}`).not.toMatch(/alerts\.|\{/)
+    expect(title).not.toBe(tellAlert({ ...storage, of: of === 'full' ? 'settings' : 'full' }).title)
   })
 
   it.each(['ask', 'update-lists', 'check'])('has advice for %s', (action) => {

@@ -17,6 +17,13 @@ function feedKey(alert: Alert): string {
   return `feed-stale_${FEED_CAUSES.has(alert.of) ? alert.of : 'behind'}`
 }
 
+/** Why the box cannot save or read what was set. */
+const STORAGE_CAUSES = new Set(['full', 'read-only', 'settings'])
+
+function storageKey(alert: Alert): string {
+  return `storage_${STORAGE_CAUSES.has(alert.of) ? alert.of : 'read-only'}`
+}
+
 function kindOf(alert: Alert): string {
   return BYPASS_KINDS.has(alert.of) ? alert.of : 'other'
 }
@@ -34,6 +41,9 @@ export function tellAlert(alert: Alert): { title: string; about: string } {
   if (alert.kind === 'feed-stale') {
     return { title: t(`alerts.${feedKey(alert)}`), about: t(`alerts.${feedKey(alert)}_about`) }
   }
+  if (alert.kind === 'storage') {
+    return { title: t(`alerts.${storageKey(alert)}`), about: t(`alerts.${storageKey(alert)}_about`) }
+  }
   return { title: t(`alerts.${alert.kind}`, { name: nameOf(tagOf(alert)) }), about: t(`alerts.${alert.kind}_about`) }
 }
 
@@ -46,11 +56,12 @@ export function tellAdvice(alert: Alert): string {
     case 'update-lists':
       return t('alerts.update_text')
     case 'check': {
-      if (alert.kind === 'feed-stale') {
+      if (alert.kind === 'feed-stale' || alert.kind === 'software-old') {
         const support = start()?.support
-        return t(`alerts.check_${feedKey(alert)}`) + (support ? ` ${t('session.support', { support })}` : '')
+        const advice = alert.kind === 'feed-stale' ? feedKey(alert) : alert.kind
+        return t(`alerts.check_${advice}`) + (support ? ` ${t('session.support', { support })}` : '')
       }
-      const key = `alerts.check_${alert.kind}`
+      const key = alert.of === 'settings' ? `alerts.check_${storageKey(alert)}` : `alerts.check_${alert.kind}`
       return t(has(key) ? key : 'alerts.check_other')
     }
     default:

@@ -8,7 +8,7 @@ import ru from '../locale/ru'
 import { tellLabel, tellState } from './state'
 
 const NOW = Date.parse('2026-11-22T20:00:00Z') / 1000
-const STATES: Card['state'][] = ['online', 'away', 'asleep', 'offline', 'paused', 'used-up']
+const STATES: Card['state'][] = ['online', 'away', 'asleep', 'offline', 'paused', 'used-up', 'no-clock']
 
 beforeEach(() => {
   use('en', en)
@@ -24,6 +24,7 @@ describe('tellState', () => {
     ['offline', '', NOW + 3600, 'No internet until 21:00'],
     ['paused', '', null, 'Paused until a parent switches it on again'],
     ['used-up', '', null, 'Minutes used up'],
+    ['no-clock', '', null, 'Waits for the time'],
   ])('%s %s', (state, of, until, words) => {
     expect(tellState({ state, of, until }, NOW).words).toBe(words)
   })

@@ -31,5 +31,7 @@ export function tellState(card: Pick<Card, 'state' | 'of' | 'until'>, now: numbe
       return { icon: 'pause', tone: 'warn', words: t('home.paused', { until: until(card.until, now) }) }
     case 'used-up':
       return { icon: 'clock', tone: 'warn', words: t('home.used_up') }
+    case 'no-clock':
+      return { icon: 'clock', tone: 'warn', words: t('home.no_clock') }
   }
 }

@@ -20,6 +20,8 @@ export function tellWhy(why: string): string {
       return t('requests.why_rule')
     case 'pause':
       return t('requests.why_pause')
+    case 'clock':
+      return t('requests.why_clock')
     case 'minutes':
       return t('requests.why_minutes')
     case 'bypass':
