@@ -22,7 +22,10 @@ from guardian.policy.model import AddressLists, Catalogue, Household, NameLists,
 from guardian.policy.usage import Usage
 from guardian.store.addresses import address_file
 from guardian.store.addresses import load_addresses as load_address_table
+from guardian.store.database import find_storage_trouble
+from guardian.store.folders import make_folder
 from guardian.store.images import map_image
+from guardian.store.room import look_at_room
 from guardian.store.settings import load_household
 
 log = logging.getLogger(__name__)
@@ -48,24 +51,33 @@ class Home(NamedTuple):
         usage: Usage | None = None,
         addresses: AddressLists | None = None,
         lists: NameLists | None = None,
+        clock_unset: bool = False,
     ) -> Policy:
         """Return the policy; `pauses` are moments (epoch seconds) by profile or device id, on top of the household.
 
         Hand the same `usage` to every policy of a home: it is held by reference. Without `addresses` or `lists` the
-        home's hold.
+        home's hold. `clock_unset` is as in `compile_policy`.
         """
         household = add_pauses(self.household, pauses) if pauses else self.household
         addresses = self.addresses if addresses is None else addresses
-        return compile_policy(household, self.catalogue, self.lists if lists is None else lists, usage, addresses)
+        lists = self.lists if lists is None else lists
+        return compile_policy(household, self.catalogue, lists, usage, addresses, clock_unset)
 
 
 def make_state(config: Config) -> None:
-    """Make the state directory where it is missing. Raises GuardianError when that cannot be."""
+    """Make the state directory where it is missing. Raises GuardianError when it belongs to somebody else.
+
+    A full or read-only disk is no reason to leave the home without a filter: it is logged, and nothing is kept.
+    """
     try:
-        os.makedirs(config.state, mode=0o750, exist_ok=True)
+        make_folder(config.state)
     except OSError as error:
-        raise GuardianError(f"cannot make the state directory {config.state}: {error.strerror}") from None
-    if not os.access(config.state, os.W_OK | os.X_OK):
+        if not find_storage_trouble(error):
+            raise GuardianError(f"cannot make the state directory {config.state}: {error.strerror}") from None
+    room = look_at_room(config.state)
+    if room.state:
+        log.error("event=storage-%s state=%s action=go-on kept=nothing", room.state, config.state)
+    elif not os.access(config.state, os.W_OK | os.X_OK):
         raise GuardianError(f"cannot write to the state directory {config.state}: it belongs to another user")
 
 

@@ -6,7 +6,7 @@ value `count` chooses. `{name}` stands for a value; values are put in as they ar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import yaml
@@ -85,8 +85,8 @@ PLURAL_FORMS: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def pick_language(accept_language: str, default: str = FALLBACK) -> str:
-    """Return the language of ours that an Accept-Language field wants most (RFC 9110 section 12.5.4), else `default`.
+def pick_language(accept_language: str, default: str = FALLBACK, offered: Sequence[str] = LANGUAGES) -> str:
+    """Return the offered language that an Accept-Language field wants most (RFC 9110 section 12.5.4), else `default`.
 
     The highest weight wins, then the order as sent; `q=0` refuses. Ranges match by primary subtag (`ro-MD` is ro).
     Reads at most MAX_HEADER_CHARS; what is not a range or a weight is passed over.
@@ -102,13 +102,13 @@ def pick_language(accept_language: str, default: str = FALLBACK) -> str:
         if primary == "*":
             anything = max(anything, weight)
         language = _SAME_LANGUAGE.get(primary, primary)
-        if language in LANGUAGES:
+        if language in offered:
             weights[language] = max(weights.get(language, 0.0), weight)
     # Of equal wishes: the one sent first, then the default.
-    best = max([*weights, default, *LANGUAGES], key=lambda language: weights.get(language, anything))
+    best = max([*weights, default, *offered], key=lambda language: weights.get(language, anything))
     if weights.get(best, anything) > 0:
         return best
-    return next((language for language in (default, *LANGUAGES) if language not in weights), default)
+    return next((language for language in (default, *offered) if language not in weights), default)
 
 
 def _read_weight(parameter: str) -> float | None:

@@ -15,9 +15,9 @@ import enum
 import math
 import types
 import typing
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import date
-from typing import Any, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import yaml
 
@@ -49,15 +49,13 @@ class Locate:
     The first step may also be a dataclass value that `decode` made: `locate(device, "macs")`.
     """
 
-    def __init__(self, file: str, root: yaml.Node, nodes: dict[int, yaml.Node]) -> None:
-        self._file = file
+    def __init__(self, root: yaml.Node, nodes: dict[int, yaml.Node]) -> None:
         self._root = root
         self._nodes = nodes
         self._asked: dict[str, yaml.Node] = {}
 
     def __call__(self, *path: object) -> str:
-        line, node = self._walk(path)
-        where = f"{self._file}:{line}"
+        where, node = self._walk(path)
         self._asked[where] = node
         return where
 
@@ -79,15 +77,15 @@ class Locate:
             return self._nodes[id(path[0])], path[1:]
         return self._root, path
 
-    def _walk(self, path: tuple[object, ...]) -> tuple[int, yaml.Node]:
+    def _walk(self, path: tuple[object, ...]) -> tuple[str, yaml.Node]:
         node, steps = self._start(path)
-        line = node.start_mark.line + 1
+        where = _where(node)
         for step in steps:
             found = _child(node, step)
             if found is None:
                 break
-            line, node = found
-        return line, node
+            where, node = found
+        return where, node
 
 
 def decode(text: str, file: str, cls: type[T], check: Callable[[T, Locate], list[Problem]] | None = None) -> T:
@@ -96,17 +94,52 @@ def decode(text: str, file: str, cls: type[T], check: Callable[[T, Locate], list
     `check(value, locate)` returns the problems that span fields. It runs on broken files too: parts that could not be
     read are left out of `value` or have their default there, and what `check` finds in such a part is not reported.
     """
-    root = compose(text, file)
-    decoder = _Decoder(file)
+    return decode_node(compose(text, file), file, cls, check).value
+
+
+class Decoded(NamedTuple, Generic[T]):
+    """What a node tree says, and where it says it."""
+
+    value: T
+    locate: Locate
+
+
+def name_key(name: str, kind: Any) -> str:
+    """Return how YAML calls a key that is missing; `kind` is the type of its value."""
+    return f"the key '{name}'"
+
+
+def decode_node(
+    root: yaml.Node,
+    file: str,
+    cls: type[T],
+    check: Callable[[T, Locate], list[Problem]] | None = None,
+    found: Iterable[Problem] = (),
+    name: Callable[[str, Any], str] = name_key,
+) -> Decoded[T]:
+    """Return the value of type `cls` that a tree of nodes says, wherever the tree comes from. Raises ConfigError.
+
+    Problems are at the file that a node's mark names, else at `file`; `found` are those that whoever made the tree has
+    found already, and `name` is how its format calls a key that is missing. `check` is that of `decode`.
+    """
+    decoder = _Decoder(name)
     value = decoder.read(root, cls, None, "")
-    problems = decoder.problems
+    problems = [*found, *decoder.problems]
+    locate = Locate(root, decoder.nodes)
     if check is not None and value is not _FAILED:
-        locate = Locate(file, root, decoder.nodes)
-        broken = {_line_in(problem) for problem in problems}
-        problems += [found for found in check(value, locate) if not locate.overlaps(found.where, broken)]
+        broken: dict[str, set[int]] = {}
+        for problem in problems:
+            broken.setdefault(problem.where.rpartition(":")[0], set()).add(_line_in(problem))
+        problems += [
+            problem
+            for problem in check(value, locate)
+            if not locate.overlaps(problem.where, broken.get(problem.where.rpartition(":")[0], ()))
+        ]
     if problems:
-        raise ConfigError(sorted(problems, key=_line_in))
-    return typing.cast(T, value)
+        files = list(dict.fromkeys([file, *(problem.where.rpartition(":")[0] for problem in problems)]))
+        places = {place: number for number, place in enumerate(files)}
+        raise ConfigError(sorted(problems, key=lambda p: (places[p.where.rpartition(":")[0]], _line_in(p))))
+    return Decoded(typing.cast(T, value), locate)
 
 
 def read_text(path: str) -> str:
@@ -143,7 +176,12 @@ class _Loader(yaml.SafeLoader):
 def compose(text: str, file: str) -> yaml.Node:
     """Return the node tree of one YAML document. Raises ConfigError with the line of the syntax error."""
     try:
-        node = yaml.compose(text, Loader=_Loader)
+        loader = _Loader(text)
+        loader.name = file  # marks tell their file
+        try:
+            node: yaml.Node | None = loader.get_single_node()
+        finally:
+            loader.dispose()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
@@ -162,10 +200,16 @@ def compose(text: str, file: str) -> yaml.Node:
 
 def suggest(word: str, known: Collection[str]) -> str:
     """Return ", did you mean 'x'?" for the nearest known word, or nothing."""
+    near = find_nearest(word, known)
+    return f", did you mean '{near}'?" if near is not None else ""
+
+
+def find_nearest(word: str, known: Collection[str]) -> str | None:
+    """Return the known word that looks most like `word`, None when none does."""
     if len(word) > _LONGEST_WORD or len(known) > _MOST_KNOWN:
-        return ""
+        return None
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    return f", did you mean '{near[0]}'?" if near else ""
+    return near[0] if near else None
 
 
 def _line_in(problem: Problem) -> int:
@@ -173,28 +217,33 @@ def _line_in(problem: Problem) -> int:
     return int(line) if line.isdigit() else 0
 
 
-def _child(node: yaml.Node, step: object) -> tuple[int, yaml.Node] | None:
+def _where(node: yaml.Node) -> str:
+    """The place of a node, `file:line`; its mark knows the file."""
+    return f"{node.start_mark.name}:{node.start_mark.line + 1}"
+
+
+def _child(node: yaml.Node, step: object) -> tuple[str, yaml.Node] | None:
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             if key.value == str(step):
-                return key.start_mark.line + 1, value
+                return _where(key), value
     elif isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
-        return node.value[step].start_mark.line + 1, node.value[step]
+        return _where(node.value[step]), node.value[step]
     return None
 
 
 class _Decoder:
     """Walks nodes and types together; a bad part becomes a problem and is left out, and the walk goes on."""
 
-    def __init__(self, file: str) -> None:
-        self.file = file
+    def __init__(self, name: Callable[[str, Any], str]) -> None:
+        self.name = name
         self.problems: list[Problem] = []
         self.nodes: dict[int, yaml.Node] = {}  # id of each dataclass value made -> where it is written
         self._made: list[object] = []  # keeps those ids from being used again
         self._hints: dict[type, dict[str, Any]] = {}
 
     def problem(self, node: yaml.Node, message: str) -> None:
-        self.problems.append(Problem(f"{self.file}:{node.start_mark.line + 1}", message))
+        self.problems.append(Problem(_where(node), message))
         if len(self.problems) >= MOST_PROBLEMS:
             raise ConfigError(self.problems)
 
@@ -245,7 +294,7 @@ class _Decoder:
         for name, spec in fields.items():
             if _is_required(spec) and spec.name not in values:
                 if not any(name == given.value for given, _ in node.value):
-                    self.problem(node, f"{_place(key)}the key '{name}' is missing")
+                    self.problem(node, f"{_place(key)}{self.name(name, hints[spec.name])} is missing")
                 failed = True
         if failed:
             return _FAILED

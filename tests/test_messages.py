@@ -155,3 +155,19 @@ def test_no_language_that_is_wanted_more_is_passed_over(wishes: dict[str, float]
     picked = pick_language(header, "ro")
     anything = wishes.get("*", 0.0)
     assert wishes.get(picked, anything) == max(wishes.get(language, anything) for language in LANGUAGES)
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        ("en", "ru"),
+        ("en, ro;q=0.1", "ro"),
+        ("ro", "ro"),
+        ("mo-MD, en", "ro"),
+        ("", "ru"),
+        ("*", "ru"),
+        ("ru;q=0, *", "ro"),
+    ],
+)
+def test_picks_of_what_is_offered(header: str, expected: str) -> None:
+    assert pick_language(header, "ru", ("ru", "ro")) == expected

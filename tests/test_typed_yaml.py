@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from datetime import date
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from guardian.errors import ConfigError, Problem, TextError
-from guardian.typed_yaml import Locate, compose, decode, read_text, suggest
+from guardian.typed_yaml import Locate, compose, decode, decode_node, read_text, suggest
 
 
 class Colour(enum.Enum):
@@ -178,8 +179,6 @@ def test_any_text_gives_a_value_or_a_config_error(text: str) -> None:
 
 @given(st.text(alphabet=st.characters(exclude_categories=["Cs"])))
 def test_a_quoted_text_is_what_was_written(text: str) -> None:
-    import yaml
-
     assert decode(yaml.safe_dump({"title": text}), "t", Table).title == text
 
 
@@ -200,6 +199,35 @@ def test_read_text(tmp_path: object) -> None:
     ):
         with pytest.raises(ConfigError, match=part):
             read_text(str(folder / name) if "\0" not in name else name)
+
+
+def test_a_tree_of_several_files_has_its_problems_in_each() -> None:
+    """Who lays one file over another: each node's mark tells its file."""
+    root = compose("title: x\nwrong: 1\n", "home")
+    over = compose("\n\nother: 2\ntitle: 3\n", "theirs")
+    assert isinstance(root, yaml.MappingNode) and isinstance(over, yaml.MappingNode)
+    root.value += [over.value[0]]
+    root.value[0] = over.value[1]
+    found = [Problem("home:7", "seen before")]
+    with pytest.raises(ConfigError) as caught:
+        decode_node(root, "home", Table, lambda table, locate: [Problem(locate("title"), "no")], found)
+    assert [str(problem)[:12] for problem in caught.value.problems] == [
+        "home:2: unkn",
+        "home:7: seen",
+        "theirs:3: un",
+        "theirs:4: no",
+    ]
+
+
+def test_another_format_calls_what_is_missing_by_its_own_name() -> None:
+    with pytest.raises(ConfigError, match="t:1: 'legs': the column 'length' is missing"):
+        decode_node(compose("legs: [{}]", "t"), "t", Table, name=lambda name, kind: f"the column '{name}'")
+
+
+def test_a_tree_that_is_right_tells_its_places() -> None:
+    value, locate = decode_node(compose("\ntitle: x\n", "t"), "t", Table)
+    assert (value.title, locate("title")) == ("x", "t:2")
+    assert locate.is_given("title") and not locate.is_given("rows")
 
 
 def test_suggest() -> None:

@@ -10,6 +10,8 @@ import msgspec
 from guardian.desk.entries import INSERT, SELECT, Entry, RowReader, make_key, make_row
 from guardian.feed import Text
 
+_MINIMUM = "minimum_version"  # in the table `options`
+
 
 class Person(NamedTuple):
     """Who works at the desk. `until` is when that ended, None while it holds; times are epoch seconds."""
@@ -60,6 +62,8 @@ class Book(Protocol):
     def last_entry(self) -> int: ...
     def has_target(self, list_id: str, key: str) -> bool: ...
     def put_entry(self, entry: Entry) -> None: ...
+    def minimum(self) -> str: ...
+    def put_minimum(self, version: str) -> None: ...
 
 
 class MemoryBook:
@@ -71,6 +75,7 @@ class MemoryBook:
         self.lists: dict[str, Text] = {}
         self.proposals: dict[int, Proposal] = {}
         self.entries: dict[int, Entry] = {}
+        self._minimum = ""
         self._targets: set[tuple[str, str]] = set()
 
     def person(self, name: str) -> Person | None:
@@ -114,6 +119,12 @@ class MemoryBook:
             self._targets.discard(target)
         else:
             self._targets.add(target)
+
+    def minimum(self) -> str:
+        return self._minimum
+
+    def put_minimum(self, version: str) -> None:
+        self._minimum = version
 
 
 class TableBook:
@@ -170,6 +181,13 @@ class TableBook:
 
     def put_entry(self, entry: Entry) -> None:
         self._connection.execute(INSERT, make_row(entry))
+
+    def minimum(self) -> str:
+        row = self._ask("SELECT value FROM options WHERE name = ?", _MINIMUM)
+        return str(row[0]) if row else ""
+
+    def put_minimum(self, version: str) -> None:
+        self._connection.execute("INSERT OR REPLACE INTO options VALUES (?, ?)", (_MINIMUM, version))
 
 
 def read_person(row: tuple[Any, ...]) -> Person:

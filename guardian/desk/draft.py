@@ -83,6 +83,7 @@ class DeskContent(NamedTuple):
     entries: Mapping[str, Sequence[Entry]]
     popular: Sequence[str]
     people: Mapping[str, Person]  # those too who have left
+    minimum_version: str  # of Guardian, that routers are asked to have; "" = any
 
 
 class Terms(NamedTuple):
@@ -113,6 +114,7 @@ class Draft(NamedTuple):
     required: tuple[str, ...]  # roles whose signatures the release waits for
     optional: tuple[str, ...]  # roles that are renewed if somebody signs them
     key_changes: list[str]
+    notices: list[str]  # what routers will be told besides the lists
     history: bytes
     digest: str  # of all that has to be signed
 
@@ -134,6 +136,7 @@ class _Part(NamedTuple):
     listed: dict[str, tuple[Listed, ...]]
     previous: dict[str, Previous]
     state: State | None
+    minimum_version: str  # that its routers are asked for so far
 
     @property
     def is_new_epoch(self) -> bool:
@@ -156,6 +159,7 @@ def read_content(desk: Desk, now: float) -> DeskContent:
         {list_id: list(desk.list_active(list_id, now)) for list_id in titles},
         list(desk.popular_names()),
         desk.people(all_=True),
+        desk.minimum_version(),
     )
 
 
@@ -272,7 +276,10 @@ def _make_part(
         current.cost,
         (lambda done, all_, left: progress(build.name, done, all_, left)) if progress else None,
     )
-    return _Part(build, current, describe_file(path, data), new_base, reason, keys, listed, previous, state)
+    minimum = ""
+    if state is not None and FEED in state.targets.signed.targets:
+        minimum = decode(repository.read_target(build.name, state.targets, FEED), Feed, FEED).minimum_version
+    return _Part(build, current, describe_file(path, data), new_base, reason, keys, listed, previous, state, minimum)
 
 
 def _is_same(part: _Part, content: Content) -> bool:
@@ -350,9 +357,10 @@ class _Writer:
             for role in required:
                 if not role.endswith("-bulk"):  # who consents gives a reason, which comes later
                     digest.update(f"{name} {role}\n".encode() + draft.metadata[role].signed_bytes)
-        key_changes = self._describe_keys() if TARGETS in required else []
+        is_new = TARGETS in required
+        key_changes, notices = (self._describe_keys(), self._describe_minimum()) if is_new else ([], [])
         return Draft(
-            builds, changes, tuple(required), tuple(optional), key_changes, growth.encode(), digest.hexdigest()
+            builds, changes, tuple(required), tuple(optional), key_changes, notices, growth.encode(), digest.hexdigest()
         )
 
     def _describe_keys(self) -> list[str]:
@@ -369,6 +377,14 @@ class _Writer:
             for keys, what in ((old - new, "may not sign {} any more"), (new - old, "signs {} from now on")):
                 lines += [f"{names.get(key, 'an old key')} ({key[:8]}) {what.format(role)}" for key in sorted(keys)]
         return lines
+
+    def _describe_minimum(self) -> list[str]:
+        """Tell which version of Guardian routers will be asked for, where it is another one than before."""
+        wanted = self._content.minimum_version
+        before = next((part.minimum_version for part in self._parts.values() if part.minimum_version != wanted), None)
+        if before is None:
+            return []
+        return [f"routers are asked for Guardian {wanted or 'of any version'} ({before or 'any version'} before)"]
 
     def _version(self, role: str) -> int:
         found = (part.state.role(role) if part.state else None for part in self._parts.values())
@@ -409,7 +425,7 @@ class _Writer:
                 base=part.base_file,
                 lists=[FeedList(list_id, title) for list_id, title in self._content.titles.items()],
                 test_name=settings.test_name,
-                minimum_version=settings.minimum_version,
+                minimum_version=self._content.minimum_version,
             )
         )
 

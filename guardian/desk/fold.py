@@ -25,12 +25,14 @@ from guardian.desk.journal import CLOCK, Line, check_person
 from guardian.errors import DeskError
 from guardian.feed import Line as ShortText
 from guardian.feed import Text, Word
+from guardian.versions import is_version
 
 ROLES = ("root", "list", "bulk", "analyst", "admin")
 REVIEWERS = frozenset({"list", "analyst"})
 KEEPERS = frozenset({"root", "admin"})  # who may let people in, and end their access
 NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
-Kind = Literal["add", "import", "suspend", "resume", "remove", "renew", "person"]
+Kind = Literal["add", "import", "suspend", "resume", "remove", "renew", "person", "minimum"]
+_OF_NO_LIST = frozenset({"person", "minimum"})
 Hex32 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$(?!\n)")]
 Hex64 = Annotated[str, Meta(pattern=r"^[0-9a-f]{128}$(?!\n)")]
 Reason = Annotated[str, Meta(min_length=1, max_length=300)]
@@ -74,6 +76,12 @@ class NewPerson(Struct, frozen=True, forbid_unknown_fields=True):
         return {"name": self.name, "roles": self.roles, "public_key": self.public_key}
 
 
+class Minimum(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which version of Guardian routers are asked to have at least; "" = any. They show it, and do nothing else."""
+
+    version: Annotated[str, Meta(max_length=23)]
+
+
 class Body(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What a proposal would change."""
 
@@ -83,12 +91,14 @@ class Body(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     resume: list[Ended] = []
     remove: list[Ended] = []
     person: NewPerson | None = None
+    minimum: Minimum | None = None
 
     def count(self) -> int:
-        """Return how many entries (or people) it is about."""
+        """Return how many entries (or people, or the one version) it is about."""
         parts = [part.ids for part in self.renew]
         parts += [part.ids for part in (*self.suspend, *self.resume, *self.remove)]
-        return sum(len(part.targets) for part in self.add) + sum(map(len, parts)) + (self.person is not None)
+        others = (self.person is not None) + (self.minimum is not None)
+        return sum(len(part.targets) for part in self.add) + sum(map(len, parts)) + others
 
     def list_overrides(self) -> bool:
         """Tell whether it needs the second person's own override."""
@@ -279,7 +289,7 @@ def _propose(book: Book, line: Line, load: Callable[[str], bytes]) -> None:
     if details.proposal != book.last_proposal() + 1:
         raise DeskError(f"proposal {details.proposal} is out of order")
     body = read_body(load(details.body))
-    if (details.kind == "person") != (not details.list) or (details.list and not book.has_list(details.list)):
+    if (details.kind in _OF_NO_LIST) != (not details.list) or (details.list and not book.has_list(details.list)):
         raise DeskError(f"there is no list '{details.list[:40]}'")
     if body.count() != details.changes:
         raise DeskError(f"proposal {details.proposal} says {details.changes} changes and has {body.count()}")
@@ -297,6 +307,7 @@ def _propose(book: Book, line: Line, load: Callable[[str], bytes]) -> None:
 _PARTS = {
     "add": {"add"}, "import": {"add", "renew", "remove"}, "suspend": {"suspend"}, "resume": {"resume"},
     "remove": {"remove"}, "renew": {"renew"}, "person": {"person"},
+    "minimum": {"minimum"},
 }  # fmt: skip
 
 
@@ -336,6 +347,10 @@ def _carry_out(book: Book, proposal: Proposal, body: Body, line: Line) -> None:
     id_ = book.last_entry()
     if body.person is not None:
         _admit(book, body.person, line.at)
+    if body.minimum is not None:
+        if body.minimum.version and not is_version(body.minimum.version):
+            raise DeskError("a version of Guardian is one to four numbers with dots, like 1.2")
+        book.put_minimum(body.minimum.version)
     for ended in body.remove:
         for entry in _find(book, proposal, ended.ids, ("active", "suspended")):
             book.put_entry(_change(entry, line, status="removed", removed_reason=ended.why))

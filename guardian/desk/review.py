@@ -12,13 +12,15 @@ from typing import Any
 
 import msgspec
 
+from guardian import __version__
 from guardian.desk.books import Proposal, TableBook
 from guardian.desk.entries import Target
-from guardian.desk.fold import Body, NewPerson, check_approver, read_body
+from guardian.desk.fold import Body, Minimum, NewPerson, check_approver, read_body
 from guardian.desk.journal import Signer, encode_canonical, load_body, store_body
-from guardian.desk.refusals import Refusal, Rules, ask_popular, judge_classes, judge_facts, load_rules
+from guardian.desk.refusals import Refusal, Rules, ask_popular, judge_classes, judge_facts, load_rules, make_printable
 from guardian.desk.store import Desk, act
 from guardian.errors import DeskError
+from guardian.versions import is_older, is_version
 
 _MOST_TOLD = 10
 
@@ -83,6 +85,24 @@ def write_proposal(
 def propose_person(connection: sqlite3.Connection, signer: Signer, new: NewPerson, why: str, now: float) -> int:
     """Propose that somebody may work here; return the number of the proposal. Raises DeskError."""
     return write_proposal(connection, signer, "person", "", Body(person=new), why, now)
+
+
+def propose_minimum(desk: Desk, signer: Signer, version: str, why: str, now: float | None = None) -> int:
+    """Propose which version of Guardian routers are asked to have; "" = any. Return the number of the proposal.
+
+    Raises DeskError for what is no version, is asked for already, or is newer than this desk's own: then nobody has it.
+    """
+    if version and not is_version(version):
+        raise DeskError(f"'{make_printable(version[:40])}' is no version: one to four numbers with dots, like 1.2")
+    if is_older(__version__, version):
+        raise DeskError(
+            f"this desk runs Guardian {__version__} itself: update it before routers are asked for {version}"
+        )
+    moment = time.time() if now is None else now
+    with desk.changing() as connection:
+        if TableBook(connection).minimum() == version:
+            raise DeskError(f"routers are asked for {version or 'no version'} already")
+        return write_proposal(connection, signer, "minimum", "", Body(minimum=Minimum(version)), why, moment)
 
 
 def load_proposal(connection: sqlite3.Connection, number: int) -> tuple[Proposal, Body]:

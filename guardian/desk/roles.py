@@ -5,7 +5,7 @@ Nothing here reads or writes a file. Key ids are hashes of public keys, so metad
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple, TypeVar
@@ -191,8 +191,3 @@ def next_targets(
         targets=deepcopy(previous.targets) if previous else {},
         delegations=delegations,
     )
-
-
-def name_keys(public_keys: Mapping[str, Iterable[bytes]]) -> dict[str, str]:
-    """Return key id -> person, from each person's public keys."""
-    return {key_id(key): name for name, keys in public_keys.items() for key in keys}

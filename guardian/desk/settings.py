@@ -21,7 +21,6 @@ class DeskSettings:
 
     name: str  # of the hotline, as routers show it
     test_name: str = ""  # a listed name that everybody may look up
-    minimum_version: str = ""  # of Guardian: routers with an older one are asked to update
     suffixes: str = field(default="", metadata={"read": read_file_name})  # "" = of the package publicsuffixlist
     online_password: str = field(default="online/password", metadata={"read": read_file_name})
     push: PushConfig = field(default_factory=PushConfig)

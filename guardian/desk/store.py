@@ -163,6 +163,11 @@ class Desk:
             rows = connection.execute("SELECT * FROM proposals WHERE ?1 = '' OR status = ?1 ORDER BY id", (status,))
             return [Proposal(*row) for row in rows]
 
+    def minimum_version(self) -> str:
+        """Return the version of Guardian that routers are asked to have at least; "" = any."""
+        with self.reading() as connection:
+            return TableBook(connection).minimum()
+
     # Popular names: what is never listed without an override, and what a base's known-good filter is made of.
 
     def popular_names(self) -> Iterator[str]:

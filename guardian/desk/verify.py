@@ -14,7 +14,7 @@ from typing import IO, Any, NamedTuple
 
 import msgspec
 
-from guardian.desk.books import MemoryBook, make_person_row
+from guardian.desk.books import MemoryBook, TableBook, make_person_row
 from guardian.desk.entries import COLUMNS, make_row
 from guardian.desk.fold import apply_line, find_key
 from guardian.desk.journal import CLOCK, START, Line, check_line, hash_line, load_body, read_lines
@@ -96,6 +96,8 @@ def _compare_all(connection: sqlite3.Connection, book: MemoryBook) -> Iterator[s
     yield from _compare(connection, "lists", "id, title", lists)
     yield from _compare(connection, "proposals", "*", {id_: tuple(it) for id_, it in book.proposals.items()})
     yield from _compare(connection, "entries", ", ".join(COLUMNS), entries)
+    if (kept := TableBook(connection).minimum()) != book.minimum():
+        yield f"options: routers are asked for Guardian {kept or 'of any version'}, which is not what the journal says"
 
 
 def _compare(

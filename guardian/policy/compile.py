@@ -27,6 +27,7 @@ from guardian.policy.usage import Usage
 
 GROUP = "group:"  # begins the name of a group where a service id may stand as well
 _SERVICE = "service:"
+_BOX = Profile("", "", filtered=False, bypass_protection=False, visibility=Visibility.COUNTS)
 
 
 class ServiceMask(NamedTuple):
@@ -66,8 +67,10 @@ class Policy:
     devices: Mapping[str, Device]
     strictest: ProfilePolicy  # where settings name no profile, or one that does not exist
     newcomer: ProfilePolicy  # for devices that nobody has named
+    box: ProfilePolicy  # for the box itself: no family's rules
     usage: Usage
     addresses: AddressLists
+    clock_unset: bool = False  # nobody knows the time yet: what depends on it is closed
 
 
 def compile_policy(
@@ -76,8 +79,12 @@ def compile_policy(
     lists: NameLists,
     usage: Usage | None = None,
     addresses: AddressLists | None = None,
+    clock_unset: bool = False,
 ) -> Policy:
     """Return the policy of a home. `usage` is held by reference: minutes added to it later count (default: none used).
+
+    With `clock_unset` a profile that has hours or minutes is closed, and so is a service that has: `now` is no later
+    than the true time then, and may be much earlier.
 
     Names in the settings that the lists do not know are no error: a list may not have been fetched yet. Raises
     TextError for a rule whose pattern does not come from `rules.parse_rule`.
@@ -97,8 +104,10 @@ def compile_policy(
         devices={device.id: device for device in household.devices},
         strictest=strictest,
         newcomer=profiles.get(household.new_device_profile, strictest),
+        box=_compile_profile(_BOX, household, catalogue, tags),
         usage=Usage() if usage is None else usage,
         addresses=NoAddresses() if addresses is None else addresses,
+        clock_unset=clock_unset,
     )
 
 

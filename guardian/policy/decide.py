@@ -147,6 +147,8 @@ def _settle(posture: Posture, found: int) -> Decision:
         return posture.stop
     if found & posture.spent:
         of = next(of for of, mask in posture.spent_by if found & mask)
+        if posture.clock_unset:
+            return Decision(_BLOCK, Reason.CLOCK, f"clock:{of}", until)
         return Decision(_BLOCK, Reason.MINUTES, f"minutes:{of}", until)
     if bypass := found & posture.bypass:
         return Decision(_BLOCK, Reason.BYPASS, _first_tag(posture, bypass), until)

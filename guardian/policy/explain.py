@@ -23,6 +23,7 @@ _STEPS = (
     Reason.HELPLINE,
     Reason.MANDATORY,
     Reason.PAUSE,
+    Reason.CLOCK,
     Reason.SCHEDULE,
     Reason.MINUTES,
     Reason.RULE,
@@ -91,8 +92,10 @@ def explain(
     )
     narrator = _Narrator(policy, posture, name, now, matches, authorities or {})
     deciding = {decision.reason, basis.reason} - ({Reason.DEFAULT} if decision.action is Action.REWRITE else set())
-    steps, last = [], _STEPS.index(basis.reason)
-    for place, reason in enumerate(_STEPS):
+    # The clock is a step of its own only while it stands in the way.
+    wanted = [reason for reason in _STEPS if reason is not Reason.CLOCK or policy.clock_unset]
+    steps, last = [], wanted.index(basis.reason)
+    for place, reason in enumerate(wanted):
         if reason in deciding:
             said = basis if reason is basis.reason else decision
             steps.append(Step(reason, Outcome.DECIDED, f"{said.action.value}: {narrator.cause(said)}"))
@@ -163,6 +166,9 @@ class _Narrator:
                 return "it is on a list of illegal content, which holds for every device of the home"
             case Reason.PAUSE:
                 return f"the internet is paused for this {rule}"
+            case Reason.CLOCK:
+                what = "this profile" if rule == "unset" else self._call(rule)
+                return f"the box does not know the time yet, and {what} has hours or minutes; usually it takes a minute"
             case Reason.SCHEDULE:
                 return f"it is {rule}"
             case Reason.MINUTES:
@@ -204,6 +210,10 @@ class _Narrator:
                 return "not on a mandatory list"
             case Reason.PAUSE:
                 return "not paused"
+            case Reason.CLOCK:
+                return "nothing of it needs the time"
+            case Reason.SCHEDULE | Reason.MINUTES if self.policy.clock_unset:
+                return "the time is not known yet"
             case Reason.SCHEDULE:
                 return (
                     "online at this hour" if profile.schedule.windows or profile.schedule.exceptions else "no schedule"

@@ -28,6 +28,7 @@ class Reason(enum.Enum):
     HELPLINE = "helpline"  # always reachable, leaves no trace
     MANDATORY = "mandatory"  # illegal content, every device of the home
     PAUSE = "pause"
+    CLOCK = "clock"  # the box does not know the time yet: what hours and minutes limit is closed
     SCHEDULE = "schedule"  # bedtime, homework: a window without internet
     MINUTES = "minutes"  # the minutes of the day or week, or those of a service or group, are used up
     RULE = "rule"  # a parent's own allow or block rule

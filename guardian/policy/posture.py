@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from guardian.policy.compile import Policy, ProfilePolicy
 from guardian.policy.minutes import earliest_end, take_allowances
-from guardian.policy.model import FOREVER, Action, Decision, Device, Reason, Schedule, Visibility
+from guardian.policy.model import FOREVER, Action, Decision, Device, Profile, Reason, Schedule, Visibility
 from guardian.policy.rewrite import Rewrite
 from guardian.policy.rules import RuleTable
 from guardian.policy.schedule import active_window, local_date, next_change, next_midnight
@@ -62,6 +62,7 @@ class Posture:
     heard: int  # all tags that can change a decision
     final: int  # tags that no rule can answer: helplines, mandatory lists, minutes used up
     by_name: bool  # rules or rewrites may speak, so the tags alone don't decide
+    clock_unset: bool = False  # `spent` are services whose hours or minutes nobody can tell
     by_tags: dict[int, Decision] = field(default_factory=dict)
     by_rule: dict[int, Decision] = field(default_factory=dict)
     by_rewrite: dict[bytes, Decision] = field(default_factory=dict)
@@ -85,11 +86,18 @@ def posture_of_profile(policy: Policy, profile: str, now: float) -> Posture:
     return _take_posture(policy, policy.profiles.get(profile, policy.strictest), None, now)
 
 
+def posture_of_box(policy: Policy, now: float) -> Posture:
+    """Return what holds for the box itself at `now`: mandatory lists, and no hours."""
+    return _take_posture(policy, policy.box, None, now)
+
+
 def _take_posture(policy: Policy, compiled: ProfilePolicy, device: Device | None, now: float) -> Posture:
     profile = compiled.profile
     stop, edge = _look_at_clock(policy, compiled, device, now)
     minutes = _NO_LIMITS
-    if stop is None and (profile.has_minutes or compiled.groups):
+    if stop is None and policy.clock_unset:
+        minutes = _close_timed_services(compiled)
+    elif stop is None and (profile.has_minutes or compiled.groups):
         minutes = _look_at_minutes(policy, compiled, now)
         stop, edge = minutes.stop, min(edge, minutes.midnight)
     services_open = services_shut = 0
@@ -133,6 +141,7 @@ def _take_posture(policy: Policy, compiled: ProfilePolicy, device: Device | None
         heard=final if stop is not None else final | listed,
         final=final,
         by_name=stop is None and (compiled.rules is not None or bool(compiled.rewrites)),
+        clock_unset=policy.clock_unset,
     )
 
 
@@ -146,6 +155,8 @@ def _look_at_clock(
         if device_pause > profile.paused_until:
             return (Reason.PAUSE, "pause:device"), Edge(device_pause, "the pause ends")
         return (Reason.PAUSE, "pause:profile"), Edge(profile.paused_until, "the pause ends")
+    if policy.clock_unset:
+        return ((Reason.CLOCK, "clock:unset") if has_hours(profile) or profile.has_minutes else None), NEVER
     window = active_window(profile.schedule, tz, now)
     change = next_change(profile.schedule, tz, now)
     edge = NEVER
@@ -156,6 +167,26 @@ def _look_at_clock(
     if window is not None:
         return (Reason.SCHEDULE, f"schedule:{window.label}"), edge
     return None, edge
+
+
+def has_hours(profile: Profile) -> bool:
+    """Tell whether there are hours without internet at all, on whatever day."""
+    schedule = profile.schedule
+    return bool(schedule.windows) or any(exception.windows for exception in schedule.exceptions)
+
+
+def _close_timed_services(compiled: ProfilePolicy) -> _Minutes:
+    """What has hours or minutes of its own, while nobody knows the time; what is allowed at hours says nothing."""
+    shut = [
+        (service.rule.service, service.mask)
+        for service in compiled.services
+        if service.hours is not None and service.rule.action is Action.BLOCK
+    ]
+    spent_by = tuple((of, mask) for of, mask in (*compiled.groups, *shut) if mask)
+    spent = 0
+    for _, mask in spent_by:
+        spent |= mask
+    return _Minutes(None, spent, spent_by, NEVER, NEVER)
 
 
 class _Minutes(NamedTuple):
@@ -203,6 +234,8 @@ def _look_at_services(policy: Policy, compiled: ProfilePolicy, now: float) -> tu
     services_open = services_shut = 0
     edge = NEVER
     for service in compiled.services:
+        if service.hours is not None and policy.clock_unset:
+            continue
         is_open = service.rule.action is Action.ALLOW
         if service.hours is not None:
             is_open, change = _look_at_hours(policy, service.hours, now)

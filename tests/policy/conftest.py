@@ -105,13 +105,15 @@ def _make_home(
     lists: Mapping[str, Iterable[str]] | None = None,
     usage: Usage | None = None,
     addresses: AddressLists | None = None,
+    clock_unset: bool = False,
     **household: object,
 ) -> Policy:
     """Return the policy of a home with one device per profile, of the same id."""
     values: dict[str, object] = {"devices": tuple(Device(profile.id, profile.id, profile.id) for profile in profiles)}
     values.update(household)
     home = Household("Europe/Chisinau", CHISINAU, profiles, **values)  # type: ignore[arg-type]
-    return compile_policy(home, CATALOGUE, DictLists(LISTED if lists is None else lists), usage, addresses)
+    known = DictLists(LISTED if lists is None else lists)
+    return compile_policy(home, CATALOGUE, known, usage, addresses, clock_unset)
 
 
 def _at(text: str, fold: int = 0) -> float:

@@ -76,7 +76,7 @@ def test_reasons_stand_in_the_order_of_the_steps(home: Callable[..., Policy], at
     }
     met = []
     for _ in Reason:
-        policy = home(profile, lists={tag: ["google.com"] for tag in tags})
+        policy = home(profile, lists={tag: ["google.com"] for tag in tags}, clock_unset=Reason.CLOCK not in met)
         reason = decide(policy, Subject("ana", Kind.DNS_QUERY, parse_name("www.google.com")), now).reason
         met.append(reason)
         if reason is Reason.DEFAULT:

@@ -8,21 +8,26 @@ from datetime import date
 
 import pytest
 
+from guardian.names import parse_name
 from guardian.policy.compile import Policy
+from guardian.policy.decide import judge
 from guardian.policy.model import (
     FOREVER,
     Action,
     Bonus,
+    DayException,
     Device,
     GroupMinutes,
+    Kind,
     Profile,
+    Reason,
     SafeSearch,
     Schedule,
     ServiceRule,
     Visibility,
     Window,
 )
-from guardian.policy.posture import posture_of, posture_of_profile
+from guardian.policy.posture import posture_of, posture_of_box, posture_of_profile
 from guardian.policy.rules import parse_rule
 from guardian.policy.usage import Usage
 
@@ -148,3 +153,50 @@ def test_what_does_not_depend_on_the_name(home: Callable[..., Policy], at: Calla
     assert posture_of(home(replace(KID, safe_search=SafeSearch(True))), "kid", now).by_name
     assert posture_of(home(replace(KID, rules=EXPIRING)), "kid", now).by_name
     assert not posture_of(home(replace(KID, rules=EXPIRING, paused_until=FOREVER)), "kid", now).by_name
+
+
+def test_while_nobody_knows_the_time_only_what_needs_it_is_closed(
+    home: Callable[..., Policy], at: Callable[..., float]
+) -> None:
+    """The invariant over all kinds of profiles: closed exactly when it has hours or minutes, and until it is told."""
+    always = Schedule((Window(frozenset(range(7)), 21 * 60, 7 * 60),))
+    past = Schedule((), (DayException(date(2020, 1, 1), ()),))
+    kinds = {
+        "hours": (Profile("a", "", schedule=always), True),
+        "minutes": (Profile("a", "", minutes=(60,) * 7), True),
+        "week": (Profile("a", "", week_minutes=300), True),
+        "unfiltered with hours": (Profile("a", "", filtered=False, schedule=always), True),
+        "a date without windows": (Profile("a", "", schedule=past), False),
+        "a service's minutes": (Profile("a", "", group_minutes=(GroupMinutes("youtube", (30,) * 7),)), False),
+        "nothing": (Profile("a", ""), False),
+    }
+    for what, (profile, is_closed) in kinds.items():
+        posture = posture_of(home(profile, clock_unset=True), "a", at("2026-11-23 12:00"))
+        assert (posture.stop is not None) == is_closed, what
+        assert posture.until == FOREVER
+        if posture.stop is not None:
+            assert posture.stop[:3] == (Action.BLOCK, Reason.CLOCK, "clock:unset")
+
+
+def test_a_pause_that_ended_in_the_meantime_does_not_come_back(
+    home: Callable[..., Policy], at: Callable[..., float]
+) -> None:
+    """The clock is no later than the truth: a pause may last longer, by as long as the box was off."""
+    profile = Profile("a", "", paused_until=at("2026-11-23 12:00"))
+    assert posture_of(home(profile, clock_unset=True), "a", at("2026-11-23 12:01")).stop is None
+    stopped = posture_of(home(profile, clock_unset=True), "a", at("2026-11-23 11:59"))
+    assert stopped.stop is not None
+    assert stopped.until == at("2026-11-23 12:00")
+
+
+def test_the_box_itself_has_no_hours(home: Callable[..., Policy], at: Callable[..., float]) -> None:
+    guests = Profile("guests", "", minutes=(0,) * 7, allow_list_only=True)
+    for unset in (True, False):
+        policy = home(guests, new_device_profile="guests", clock_unset=unset)
+        now = at("2026-11-23 23:00")
+        assert posture_of(policy, "", now).stop is not None
+        posture = posture_of_box(policy, now)
+        assert posture.stop is None
+        assert judge(posture, Kind.DNS_QUERY, parse_name("0.pool.ntp.org"), 0).action is Action.ALLOW
+        name = parse_name("forbidden.example")
+        assert judge(posture, Kind.DNS_QUERY, name, policy.lists.lookup(name)).reason is Reason.MANDATORY
