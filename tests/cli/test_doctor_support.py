@@ -74,7 +74,7 @@ SECRETS = ("ana", "mihai", "tablet", "secret", "192.0.2", "127.0.0", "02:00:5e",
 def household() -> dict[str, object]:
     return {
         "timezone": "Europe/Chisinau",
-        "profiles": {"ana": {"name": "Ana Secret", "age": "10-12"}},
+        "profiles": {"ana": {"name": "Ana Secret", "age": "10-12", "offline": []}},
         "devices": {"tablet": {"name": "Tablet of Mihai", "profile": "ana", "macs": ["02:00:5e:10:00:01"]}},
     }
 

@@ -253,7 +253,9 @@ def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         "timezone": "Europe/Chisinau",
         "language": "en",
         "profiles": {
-            "ana-secret": {"name": "Ana Secret", "age": "10-12", "block": ["gambling-of-father.secret-site.example"]}
+            "ana-secret": {
+                "name": "Ana Secret", "age": "10-12", "offline": [], "block": ["gambling-of-father.secret-site.example"]
+            }
         },
         "devices": {
             "tablet-of-mihai": {

@@ -224,6 +224,12 @@ class Upstream:
         return dns.rrset.from_text(f"{name}.", self.ttl, dns.rdataclass.IN, dns.rdatatype.from_text(kind), rdata)
 
 
+def check_hours(household: dict[str, Any]) -> None:
+    """Each child's hours must be named: those of an age would make it another test in the evening."""
+    for key, profile in household.get("profiles", {}).items():
+        assert "offline" in profile or not profile.get("filtered", True), f"name the 'offline' hours of {key!r}"
+
+
 class Running:
     """One gateway process with its folder: `guardian.yaml`, `home.yaml`, `state`, `log`."""
 
@@ -239,6 +245,7 @@ class Running:
         self.port = free_port()
         self.page_port = free_port()
         self.household = HOUSEHOLD if household is None else household
+        check_hours(self.household)
         self.settings: dict[str, Any] = {
             "state": "state",
             "household": "home.yaml",

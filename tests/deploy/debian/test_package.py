@@ -5,7 +5,6 @@ from __future__ import annotations
 import configparser
 import hashlib
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 
 from guardian import __version__
 from guardian.config import load_config
+from tests.gateway.product import require
 
 ROOT = Path(__file__).parents[3]
 DEBIAN = ROOT / "deploy" / "debian"
@@ -96,10 +96,8 @@ def test_scripts_are_clean_for_a_small_shell(name: str) -> None:
     path = DEBIAN / name
     subprocess.run(["sh", "-n", path], check=True)
     assert re.search(r"^set -e", path.read_text(), re.MULTILINE)
-    checker = shutil.which("shellcheck") or shutil.which("shellcheck", path=str(ROOT / ".venv" / "bin"))
-    if checker is None:
-        pytest.skip("needs shellcheck")
-    subprocess.run([checker, path], check=True)
+    require("shellcheck")
+    subprocess.run(["shellcheck", path], check=True)
 
 
 def test_what_setup_makes_is_taken_away_by_purge() -> None:

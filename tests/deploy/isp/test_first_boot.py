@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.gateway.product import require
 
 ISP = Path(__file__).parents[3] / "deploy" / "isp"
 DEFAULTS, HOOK = ISP / "overlay" / "uci-defaults", ISP / "overlay" / "claim-code"
@@ -181,8 +182,6 @@ def test_the_shells_agree_with_the_scripts(script: Path) -> None:
     assert SHELLS, "neither busybox nor dash is here"
     for words in SHELLS:
         subprocess.run([*words, "-n", str(script)], check=True)
-    checker = Path(sys.executable).with_name("shellcheck")
-    if not checker.exists():
-        pytest.skip("not installed: shellcheck (scripts/setup check)")
-    subprocess.run([str(checker), "--shell=dash", str(script)], check=True)
+    require("shellcheck")
+    subprocess.run(["shellcheck", "--shell=dash", str(script)], check=True)
     assert script.stat().st_mode & 0o111 == 0o111

@@ -17,6 +17,7 @@ import guardian
 from guardian.config import load_config
 from tests.deploy.openwrt.buildroot import FEED, ROOT, SITE_PACKAGES, Buildroot, list_files, load_json
 from tests.deploy.openwrt.python_split import PACKAGES
+from tests.gateway.product import require
 
 FILES = FEED / "guardian" / "files"
 CODE = f"/{SITE_PACKAGES}/guardian"
@@ -131,10 +132,9 @@ def check_shell(text: str) -> None:
 def test_the_checks_of_installed_packages_are_sound(script: Path) -> None:
     assert os.access(script, os.X_OK) and script.read_text().startswith("#!/bin/sh\n")
     check_shell(script.read_text())
-    linter = ROOT / ".venv" / "bin" / "shellcheck"
-    if linter.exists():
-        done = subprocess.run([linter, script], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout
+    require("shellcheck")
+    done = subprocess.run(["shellcheck", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
 
 
 def test_the_settings_that_are_installed_are_valid(built: Buildroot, tmp_path: Path) -> None:

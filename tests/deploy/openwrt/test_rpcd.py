@@ -14,7 +14,7 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
-from tests.gateway.product import ROOT, Running, environment, running
+from tests.gateway.product import ROOT, Running, environment, require, running
 
 FILES = ROOT / "deploy" / "openwrt" / "guardian" / "files" / "rpcd"
 PLUGIN = FILES / "guardian"
@@ -160,10 +160,8 @@ def test_the_shells_agree_with_the_script() -> None:
     assert SHELLS, "neither busybox nor dash is here"
     for words in SHELLS:
         subprocess.run([*words, "-n", str(PLUGIN)], check=True)
-    checker = Path(sys.executable).with_name("shellcheck")
-    if not checker.exists():
-        pytest.skip("not installed: shellcheck (scripts/setup check)")
-    subprocess.run([str(checker), "--shell=dash", str(PLUGIN)], check=True)
+    require("shellcheck")
+    subprocess.run(["shellcheck", "--shell=dash", str(PLUGIN)], check=True)
     assert PLUGIN.stat().st_mode & 0o111 == 0o111  # rpcd runs nothing else
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.deploy.openwrt.router import FILES, INSTALLED
+from tests.gateway.product import require
 
 SCRIPTS = sorted(
     path for path in FILES.rglob("*") if path.is_file() and path.read_bytes().startswith((b"#!/bin/sh", b"# Addresses"))
@@ -26,16 +26,14 @@ def test_all_are_there() -> None:
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
 def test_busybox_reads_it(script: Path) -> None:
-    if shutil.which("busybox") is None:
-        pytest.skip("needs busybox")
+    require("busybox")
     done = subprocess.run(["busybox", "ash", "-n", str(script)], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
 def test_shellcheck_is_content(script: Path) -> None:
-    if shutil.which("shellcheck") is None:
-        pytest.skip("needs shellcheck")
+    require("shellcheck")
     excluded = EXCLUDED.get(script.name, EXCLUDED[""])
     words = ["shellcheck", "--shell=sh", f"--exclude={excluded}", str(script)]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
